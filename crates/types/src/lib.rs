@@ -1,0 +1,22 @@
+//! Gantry's vocabulary. Every identifier is its own type, parsed once at the edge; states and their
+//! transitions, limits and error classes are here too. No I/O and no clock.
+
+mod class;
+mod container;
+mod digest;
+mod id;
+mod labels;
+mod limits;
+mod platform;
+mod reference;
+mod state;
+
+pub use class::{Class, Classified};
+pub use container::*;
+pub use digest::{Algorithm, Digest, DigestError};
+pub use id::*;
+pub use labels::Labels;
+pub use limits::*;
+pub use platform::{Platform, PlatformError};
+pub use reference::{Reference, ReferenceError};
+pub use state::*;
