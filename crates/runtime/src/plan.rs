@@ -1,0 +1,113 @@
+//! What a container's start is made of: an ordered list of kernel operations, worked out before anything
+//! happens. The types are here; [`compile`](compile::compile) makes them from an OCI spec, and
+//! [`crate::execute`] carries them out. Plans travel to the shim and are kept on disk, so the messages only
+//! grow: fields are added, never renumbered, and [`VERSION`] counts what an older shim could not carry out.
+
+mod process;
+mod step;
+
+pub use process::{Capabilities, ExecPlan, Process, Rlimit, Seccomp, Terminal};
+pub use step::{
+    Bind, Console, Device, EnterCgroupNamespace, Folder, Loopback, Mask, Mount, Name, Op, Readonly,
+    RootAttributes, Setting, Step, Symlink, Sysctl,
+};
+
+/// The version of plans this code writes, and the highest that it carries out.
+pub const VERSION: u32 = 1;
+
+/// Everything that starting one container means. Executed in this order: cgroup, root filesystem and bind
+/// sources on the host side; clone; then in the child mount propagation, root, `steps` in their order, the
+/// change of root, and `process`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Plan {
+    /// The lowest executor version that carries this out faithfully.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Where the root filesystem comes from.
+    #[prost(message, optional, tag = "2")]
+    pub rootfs: Option<Rootfs>,
+    /// Namespaces; a kind that is missing is shared with the executor.
+    #[prost(message, repeated, tag = "3")]
+    pub namespaces: Vec<Namespace>,
+    /// Whether mounts of the host go on appearing in the container (`slave`) or nothing passes (false).
+    #[prost(bool, tag = "4")]
+    pub slave_propagation: bool,
+    /// What the child does before it changes its root, in order.
+    #[prost(message, repeated, tag = "5")]
+    pub steps: Vec<Step>,
+    /// The container's process.
+    #[prost(message, optional, tag = "6")]
+    pub process: Option<Process>,
+    /// Whether Gantry's own tiny init is pid 1 and the process its child.
+    #[prost(bool, tag = "7")]
+    pub init: bool,
+}
+
+/// Where the root filesystem comes from.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Rootfs {
+    /// How it is made.
+    #[prost(oneof = "Root", tags = "1, 2")]
+    pub root: Option<Root>,
+}
+
+/// How the root filesystem is made.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Root {
+    /// An overlay, mounted detached: no line in any mount table until the child attaches it.
+    #[prost(message, tag = "1")]
+    Overlay(Overlay),
+    /// A folder of the host, cloned with its submounts.
+    #[prost(string, tag = "2")]
+    Folder(String),
+}
+
+/// An overlayfs (kernel documentation, filesystems/overlayfs).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Overlay {
+    /// Absolute paths, topmost first; at least one.
+    #[prost(string, repeated, tag = "1")]
+    pub lower: Vec<String>,
+    /// Absolute path that takes the writes; empty is a read-only overlay, which needs two lower folders.
+    #[prost(string, tag = "2")]
+    pub upper: String,
+    /// Absolute path on the filesystem of `upper`, empty when that is.
+    #[prost(string, tag = "3")]
+    pub work: String,
+    /// Whether writes are never synced (`volatile`).
+    #[prost(bool, tag = "4")]
+    pub volatile: bool,
+    /// Further options.
+    #[prost(message, repeated, tag = "5")]
+    pub settings: Vec<Setting>,
+}
+
+/// One namespace of the container.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Namespace {
+    /// Which.
+    #[prost(enumeration = "NamespaceKind", tag = "1")]
+    pub kind: i32,
+    /// The namespace file to join; empty means a new one.
+    #[prost(string, tag = "2")]
+    pub path: String,
+}
+
+/// The kinds of namespaces that plans know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+pub enum NamespaceKind {
+    /// A plan that does not say; refused by the executor.
+    Unspecified = 0,
+    /// Mounts. Every container has its own.
+    Mount = 1,
+    /// Process ids.
+    Pid = 2,
+    /// Host and domain name.
+    Uts = 3,
+    /// System V and POSIX message queues, shared memory.
+    Ipc = 4,
+    /// Network stack.
+    Network = 5,
+    /// The cgroup root that is seen; made by the step [`EnterCgroupNamespace`], after the child is in its cgroup.
+    Cgroup = 6,
+}
