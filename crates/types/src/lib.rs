@@ -11,7 +11,7 @@ mod platform;
 mod reference;
 mod state;
 
-pub use class::{Class, Classified};
+pub use class::{Class, Classified, Resource};
 pub use container::*;
 pub use digest::{Algorithm, Digest, DigestError};
 pub use id::*;
