@@ -1,0 +1,61 @@
+//! The end-to-end tests: every behaviour a user can see, through the `gantry` program and the gRPC API, against a
+//! private daemon, a real registry and the real kernel.
+//!
+//! A file per behaviour; each ends in a `tests!` list. After the last test the machine must be as it was before the
+//! first one.
+
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "this is the test runner: it reports to people"
+)]
+
+use std::process::exit;
+use std::sync::Arc;
+
+use anyhow::Result;
+use gantry_tests::machine::Machine;
+use gantry_tests::trial::Shared;
+use libtest_mimic::{Arguments, Trial};
+
+/// Lists the tests of a file, in the order in which they are written there.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) fn all(shared: &std::sync::Arc<gantry_tests::trial::Shared>) -> Vec<libtest_mimic::Trial> {
+            vec![$(gantry_tests::trial::trial(module_path!(), stringify!($name), shared, $name)),*]
+        }
+    };
+}
+
+mod daemon;
+
+fn all(shared: &Arc<Shared>) -> Vec<Trial> {
+    [daemon::all].into_iter().flat_map(|file| file(shared)).collect()
+}
+
+fn main() {
+    let code = match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("the suite could not run: {error:?}");
+            2
+        }
+    };
+    exit(code);
+}
+
+fn run() -> Result<i32> {
+    let arguments = Arguments::from_args();
+    let before = Machine::look()?;
+    let shared = Shared::start()?;
+    let conclusion = libtest_mimic::run(&arguments, all(&shared));
+    let failed = conclusion.has_failed();
+    drop(shared);
+    let now = Machine::look()?;
+    let added = now.added(&before);
+    if !arguments.list && !failed && !added.is_empty() {
+        println!("leak gate: the suite left behind\n    {}", added.join("\n    "));
+        return Ok(1);
+    }
+    Ok(i32::from(failed))
+}
