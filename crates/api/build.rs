@@ -4,8 +4,39 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use prost::Message as _;
+
 fn main() -> Result<(), Box<dyn Error>> {
     compile_shim()?;
+    if std::env::var_os("CARGO_FEATURE_GRPC").is_some() {
+        compile_public()?;
+    }
+    Ok(())
+}
+
+/// Every service that clients see, with clients and servers, and the descriptors for reflection.
+fn compile_public() -> Result<(), Box<dyn Error>> {
+    const RESOURCES: [&str; 7] =
+        ["containers", "content", "events", "images", "leases", "snapshots", "system"];
+    let include = proto_root();
+    let mut files = Vec::new();
+    for resource in RESOURCES {
+        let folder = include.join("gantry").join(resource).join("v1");
+        println!("cargo::rerun-if-changed={}", folder.display());
+        for entry in std::fs::read_dir(&folder)? {
+            files.push(entry?.path());
+        }
+    }
+    files.sort();
+    let descriptors = protox::compile(&files, [&include])?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
+    std::fs::write(out.join("public.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .btree_map(".")
+        .boxed(".gantry.images.v1.PullImageResponse.message.result")
+        .boxed(".gantry.images.v1.ImportImagesRequest.message.options")
+        .compile_fds(descriptors)?;
     Ok(())
 }
 
