@@ -9,3 +9,6 @@ pub mod shim;
 mod generated;
 #[cfg(feature = "grpc")]
 pub use generated::*;
+
+#[cfg(feature = "grpc")]
+pub mod convert;
