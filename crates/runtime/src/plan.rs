@@ -1,11 +1,19 @@
 //! What a container's start is made of: an ordered list of kernel operations, worked out before anything
-//! happens. The types are here; [`compile`](compile::compile) makes them from an OCI spec, and
+//! happens. The types are here; `compile` makes them from an OCI spec, and
 //! [`crate::execute`] carries them out. Plans travel to the shim and are kept on disk, so the messages only
 //! grow: fields are added, never renumbered, and [`VERSION`] counts what an older shim could not carry out.
 
+#[cfg(feature = "plan")]
+mod compile;
+#[cfg(feature = "plan")]
+mod error;
 mod process;
 mod step;
 
+#[cfg(feature = "plan")]
+pub use compile::{CgroupLayout, Hierarchy, PlanInput, compile, compile_exec};
+#[cfg(feature = "plan")]
+pub use error::PlanError;
 pub use process::{Capabilities, ExecPlan, Process, Rlimit, Seccomp, Terminal};
 pub use step::{
     Bind, Console, Device, EnterCgroupNamespace, Folder, Loopback, Mask, Mount, Name, Op, Readonly,
@@ -18,7 +26,7 @@ pub const VERSION: u32 = 1;
 /// Everything that starting one container means. Executed in this order: cgroup, root filesystem and bind
 /// sources on the host side; clone; then in the child mount propagation, root, `steps` in their order, the
 /// change of root, and `process`.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Plan {
     /// The lowest executor version that carries this out faithfully.
     #[prost(uint32, tag = "1")]
@@ -44,7 +52,7 @@ pub struct Plan {
 }
 
 /// Where the root filesystem comes from.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Rootfs {
     /// How it is made.
     #[prost(oneof = "Root", tags = "1, 2")]
@@ -52,7 +60,7 @@ pub struct Rootfs {
 }
 
 /// How the root filesystem is made.
-#[derive(Clone, PartialEq, prost::Oneof)]
+#[derive(Clone, PartialEq, Eq, prost::Oneof)]
 pub enum Root {
     /// An overlay, mounted detached: no line in any mount table until the child attaches it.
     #[prost(message, tag = "1")]
@@ -63,7 +71,7 @@ pub enum Root {
 }
 
 /// An overlayfs (kernel documentation, filesystems/overlayfs).
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Overlay {
     /// Absolute paths, topmost first; at least one.
     #[prost(string, repeated, tag = "1")]
@@ -83,7 +91,7 @@ pub struct Overlay {
 }
 
 /// One namespace of the container.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Namespace {
     /// Which.
     #[prost(enumeration = "NamespaceKind", tag = "1")]

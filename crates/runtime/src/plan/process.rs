@@ -2,7 +2,7 @@
 //! same message serves a container's own process and one that joins a running container.
 
 /// One process.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Process {
     /// Command and arguments. A first argument without a slash is looked up in `PATH` of `env`, inside the
     /// container.
@@ -81,7 +81,7 @@ pub struct Rlimit {
 }
 
 /// A system call filter, ready for seccomp(2).
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Seccomp {
     /// `struct sock_filter` records, 8 bytes each, in this machine's byte order.
     #[prost(bytes = "vec", tag = "1")]
@@ -103,7 +103,7 @@ pub struct Terminal {
 }
 
 /// A process that joins a running container.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ExecPlan {
     /// The lowest executor version that carries this out faithfully.
     #[prost(uint32, tag = "1")]

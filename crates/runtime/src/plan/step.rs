@@ -3,7 +3,7 @@
 //! paths are only in [`Bind::source`], which is opened before the clone.
 
 /// One operation. An executor that does not know it finds `op` empty and refuses the plan.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Step {
     /// What to do.
     #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
@@ -17,7 +17,7 @@ impl From<Op> for Step {
 }
 
 /// What a step does.
-#[derive(Clone, PartialEq, prost::Oneof)]
+#[derive(Clone, PartialEq, Eq, prost::Oneof)]
 pub enum Op {
     /// A fresh filesystem.
     #[prost(message, tag = "1")]
@@ -64,7 +64,7 @@ pub enum Op {
 }
 
 /// One filesystem parameter, as fsconfig(2) takes it.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Setting {
     /// The parameter.
     #[prost(string, tag = "1")]
@@ -76,7 +76,7 @@ pub struct Setting {
 
 /// A fresh filesystem at a path, which is made if it is missing and must not be a symbolic link when it is
 /// `/proc` or `/sys`.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Mount {
     /// Absolute path in the container.
     #[prost(string, tag = "1")]
@@ -99,7 +99,7 @@ pub struct Mount {
 }
 
 /// A host folder or file at a path; the mountpoint is made as folder or file, whichever the source is.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Bind {
     /// Absolute host path, opened by the executor before the clone.
     #[prost(string, tag = "1")]
@@ -131,7 +131,7 @@ pub struct Bind {
 }
 
 /// A device node at a path.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Device {
     /// Absolute path in the container.
     #[prost(string, tag = "1")]
@@ -154,7 +154,7 @@ pub struct Device {
 }
 
 /// A symbolic link; one that exists already is left alone.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Symlink {
     /// Absolute path in the container.
     #[prost(string, tag = "1")]
@@ -165,7 +165,7 @@ pub struct Symlink {
 }
 
 /// A folder that has to exist.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Folder {
     /// Absolute path in the container.
     #[prost(string, tag = "1")]
@@ -179,7 +179,7 @@ pub struct Console {}
 
 /// Paths made unreadable: an empty read-only folder over folders, the null device over the rest. Missing
 /// ones are skipped.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Mask {
     /// Absolute paths in the container.
     #[prost(string, repeated, tag = "1")]
@@ -187,7 +187,7 @@ pub struct Mask {
 }
 
 /// Paths made read-only; missing ones are skipped.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Readonly {
     /// Absolute paths in the container.
     #[prost(string, repeated, tag = "1")]
@@ -203,7 +203,7 @@ pub struct RootAttributes {
 }
 
 /// A host or domain name.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Name {
     /// At most 64 bytes.
     #[prost(string, tag = "1")]
@@ -211,7 +211,7 @@ pub struct Name {
 }
 
 /// A kernel parameter of a namespace that the container owns.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Sysctl {
     /// Path below `/proc/sys`, with slashes.
     #[prost(string, tag = "1")]

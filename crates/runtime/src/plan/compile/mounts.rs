@@ -1,0 +1,150 @@
+//! The spec's `mounts`, in their order. A fresh filesystem becomes a [`Mount`], a host path a [`Bind`].
+
+use oci_spec::runtime::Mount as SpecMount;
+
+use super::namespaces::Namespaces;
+use super::options::{self, Options, PRIVATE, RDONLY};
+use super::{CgroupLayout, cgroup_mounts, path};
+use crate::plan::{Bind, EnterCgroupNamespace, Mount, Op, PlanError, Readonly, Step};
+
+/// Files of procfs that a mount may cover (lxcfs and the like); anything else there would let a container
+/// fake what the kernel or the runtime reads (CVE-2015-3631, CVE-2019-16884).
+const PROC_FILES: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+];
+
+/// Appends the steps of the mounts, and the entering of the cgroup namespace: just before the first cgroup
+/// mount, which needs it, else at the end, because it waits for the parent.
+pub(super) fn compile(
+    mounts: &[SpecMount],
+    namespaces: &Namespaces,
+    layout: &CgroupLayout,
+    steps: &mut Vec<Step>,
+) -> Result<(), PlanError> {
+    if mounts.len() > gantry_types::MOUNTS_MAX {
+        return Err(PlanError::invalid("mounts", format!("{} of them", mounts.len())));
+    }
+    let mut enter = namespaces.cgroup.is_new();
+    for (index, mount) in mounts.iter().enumerate() {
+        let field = format!("mounts[{index}]");
+        refuse_mappings(&field, mount)?;
+        let target = path::clean(&format!("{field}.destination"), &mount.destination().to_string_lossy())?;
+        let mut options = options::parse(&field, mount.options().as_deref().unwrap_or_default())?;
+        let fstype = mount.typ().as_deref().unwrap_or_default();
+        options.bind |= fstype == "bind";
+        if target == "/" {
+            return Err(PlanError::invalid(format!("{field}.destination"), "/"));
+        }
+        check_proc(&field, &target, fstype, &options, mount)?;
+        if options.bind {
+            steps.push(Op::Bind(bind(&field, mount, target, options)?).into());
+        } else if matches!(fstype, "cgroup" | "cgroup2") {
+            if namespaces.cgroup.is_host() {
+                return Err(PlanError::unsupported(format!("{field} of type cgroup without a cgroup namespace")));
+            }
+            if std::mem::take(&mut enter) {
+                steps.push(Op::EnterCgroupNamespace(EnterCgroupNamespace {}).into());
+            }
+            cgroup_mounts::compile(&target, options.set & RDONLY != 0, layout, steps)?;
+        } else {
+            steps.push(Op::Mount(fresh(&field, mount, target, fstype, options)?).into());
+        }
+    }
+    if enter {
+        steps.push(Op::EnterCgroupNamespace(EnterCgroupNamespace {}).into());
+    }
+    Ok(())
+}
+
+/// A read-only `/dev` is made so after the device nodes are in it.
+pub(super) fn delayed_readonly(mounts: &[SpecMount], steps: &mut Vec<Step>) -> Result<(), PlanError> {
+    for mount in mounts {
+        let options = options::parse("mounts", mount.options().as_deref().unwrap_or_default())?;
+        let target = path::clean("mounts.destination", &mount.destination().to_string_lossy())?;
+        if target == "/dev" && !options.bind && options.set & RDONLY != 0 {
+            steps.push(Op::Readonly(Readonly { paths: vec![target] }).into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether `/dev` is the container's own, so that nodes and links are made in it; a host folder bound there
+/// is left as it is.
+pub(super) fn owns_dev(mounts: &[SpecMount]) -> bool {
+    !mounts.iter().any(|mount| {
+        let bind = mount.typ().as_deref() == Some("bind")
+            || mount.options().iter().flatten().any(|word| word == "bind" || word == "rbind");
+        bind && path::clean("", &mount.destination().to_string_lossy()).as_deref() == Ok("/dev")
+    })
+}
+
+fn bind(field: &str, mount: &SpecMount, target: String, options: Options) -> Result<Bind, PlanError> {
+    if let Some(setting) = options.settings.first() {
+        return Err(PlanError::unsupported(format!("{field}.options {:?} of a bind mount", setting.key)));
+    }
+    let source = mount.source().as_ref().map(|path| path.to_string_lossy()).unwrap_or_default();
+    let silent = options.propagation == 0;
+    Ok(Bind {
+        source: path::host(&format!("{field}.source"), &source)?,
+        target,
+        recursive: options.recursive,
+        set: options.set,
+        clear: options.clear,
+        set_all: options.set_all,
+        clear_all: options.clear_all,
+        propagation: if silent { PRIVATE } else { options.propagation },
+        propagation_all: silent || options.propagation_all,
+    })
+}
+
+fn fresh(field: &str, mount: &SpecMount, target: String, fstype: &str, options: Options) -> Result<Mount, PlanError> {
+    if fstype.is_empty() || fstype.contains('\0') {
+        return Err(PlanError::invalid(format!("{field}.type"), fstype));
+    }
+    let source = mount.source().as_ref().map(|path| path.to_string_lossy().into_owned());
+    if source.as_ref().is_some_and(|source| source.contains('\0')) {
+        return Err(PlanError::invalid(format!("{field}.source"), source.unwrap_or_default()));
+    }
+    let readonly_later = if target == "/dev" { RDONLY } else { 0 };
+    Ok(Mount {
+        target,
+        fstype: fstype.to_owned(),
+        source: source.unwrap_or_else(|| fstype.to_owned()),
+        attributes: (options.set | options.set_all) & !readonly_later,
+        settings: options.settings,
+        propagation: options.propagation,
+    })
+}
+
+fn check_proc(
+    field: &str,
+    target: &str,
+    fstype: &str,
+    options: &Options,
+    mount: &SpecMount,
+) -> Result<(), PlanError> {
+    let refused = || Err(PlanError::invalid(format!("{field}.destination"), target));
+    let host_proc = options.bind && mount.source().as_deref() == Some(std::path::Path::new("/proc"));
+    if target == "/proc" {
+        return if fstype == "proc" || host_proc { Ok(()) } else { refused() };
+    }
+    if target.starts_with("/proc/") && !(options.bind && PROC_FILES.contains(&target)) {
+        return refused();
+    }
+    Ok(())
+}
+
+fn refuse_mappings(field: &str, mount: &SpecMount) -> Result<(), PlanError> {
+    let mapped = mount.uid_mappings().as_ref().is_some_and(|list| !list.is_empty())
+        || mount.gid_mappings().as_ref().is_some_and(|list| !list.is_empty());
+    if mapped { Err(PlanError::unsupported(format!("{field}.uidMappings"))) } else { Ok(()) }
+}

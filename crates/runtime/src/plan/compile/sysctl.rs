@@ -1,0 +1,79 @@
+//! Kernel parameters: only those of a namespace that the container owns, so that nothing of the host's can
+//! be changed (CVE-2022-0811, CVE-2022-0532).
+
+use std::collections::BTreeMap;
+
+use oci_spec::runtime::Linux;
+
+use super::namespaces::Namespaces;
+use crate::plan::{Op, PlanError, Step, Sysctl};
+
+/// Parameters of the ipc namespace beside everything below `fs/mqueue/`.
+const IPC: [&str; 8] = [
+    "kernel/msgmax",
+    "kernel/msgmnb",
+    "kernel/msgmni",
+    "kernel/sem",
+    "kernel/shmall",
+    "kernel/shmmax",
+    "kernel/shmmni",
+    "kernel/shm_rmid_forced",
+];
+
+pub(super) fn compile(linux: &Linux, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+    let sorted: BTreeMap<&String, &String> = linux.sysctl().iter().flatten().collect();
+    for (name, value) in sorted {
+        let refused = || PlanError::invalid(format!("linux.sysctl {name:?}"), value.as_str());
+        let path = to_path(name).ok_or_else(refused)?;
+        let owner = if path.starts_with("net/") {
+            &namespaces.network
+        } else if path.starts_with("fs/mqueue/") || IPC.contains(&path.as_str()) {
+            &namespaces.ipc
+        } else if path == "kernel/domainname" {
+            &namespaces.uts
+        } else {
+            return Err(refused());
+        };
+        if owner.is_host() || value.contains(['\0', '\n']) || value.len() > 4096 {
+            return Err(refused());
+        }
+        steps.push(Op::Sysctl(Sysctl { path, value: value.clone() }).into());
+    }
+    Ok(())
+}
+
+/// `net.ipv4.ip_forward` as a path. As in sysctl(8) the separator that comes first decides, so that a link
+/// named `eth0.1` can be written with slashes.
+fn to_path(name: &str) -> Option<String> {
+    let dots = name.find(['.', '/']).is_some_and(|at| name.as_bytes()[at] == b'.');
+    let path: String = name
+        .chars()
+        .map(|c| match c {
+            '.' if dots => '/',
+            '/' if dots => '.',
+            other => other,
+        })
+        .collect();
+    let allowed = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':' | b'@'))
+    };
+    (path.len() < 256 && path.split('/').all(allowed)).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_path;
+
+    #[test]
+    fn the_first_separator_decides() {
+        assert_eq!(to_path("net.ipv4.ip_forward").as_deref(), Some("net/ipv4/ip_forward"));
+        assert_eq!(to_path("net/ipv4/conf/eth0.1/rp_filter").as_deref(), Some("net/ipv4/conf/eth0.1/rp_filter"));
+        assert_eq!(to_path("net.ipv4.conf.eth0/1.rp_filter").as_deref(), Some("net/ipv4/conf/eth0.1/rp_filter"));
+        for name in ["", "net..x", "net/../kernel/core_pattern", "a b", "net.ipv4.a+b=kernel.core_pattern"] {
+            assert_eq!(to_path(name), None, "{name}");
+        }
+    }
+}
