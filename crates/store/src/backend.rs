@@ -1,0 +1,98 @@
+//! What the store needs of whatever keeps its bytes. So little that a second backend is a day's work:
+//! everything is read once, at open, and later written in atomic batches by one thread.
+//!
+//! Deliberately absent: reading one row, ranges, concurrency. The store does those in memory.
+
+mod disk;
+mod memory;
+
+pub use disk::Disk;
+pub use memory::Memory;
+
+use std::path::PathBuf;
+
+/// A row as bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Record {
+    /// The table's name.
+    pub table: String,
+    /// The encoded key.
+    pub key: Vec<u8>,
+    /// The revision of the transaction that last wrote it.
+    pub revision: u64,
+    /// The value, in JSON.
+    pub value: Vec<u8>,
+}
+
+/// One row's part in a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The table's name.
+    pub table: String,
+    /// The encoded key.
+    pub key: Vec<u8>,
+    /// The new revision and value, or `None` when the row goes.
+    pub row: Option<(u64, Vec<u8>)>,
+}
+
+/// A keeper of bytes. One thread uses it at a time.
+pub trait Backend: Send {
+    /// Every row, in any order.
+    fn load(&mut self) -> Result<Vec<Record>, BackendError>;
+
+    /// Makes all of `changes`, or after a crash none of them. Each row occurs once at the most.
+    /// They need not survive a power cut before [`Backend::flush`].
+    fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError>;
+
+    /// Returns when everything applied survives a power cut. After a failure the backend is not used
+    /// again: what it was given may be gone, and a second attempt could report success regardless.
+    fn flush(&mut self) -> Result<(), BackendError>;
+
+    /// Ends the use in an orderly way, so that the next open need not distrust anything.
+    fn close(self: Box<Self>) -> Result<(), BackendError>;
+}
+
+/// Why a backend failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The database refused.
+    #[error("the database could not {operation}")]
+    Database {
+        /// What was being done.
+        operation: &'static str,
+        /// The database's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database's code panicked, which damaged files make it do.
+    #[error("the database broke off while it was to {operation}: {message}")]
+    Panicked {
+        /// What was being done.
+        operation: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+    /// A file could not be used.
+    #[error("cannot {operation} {path:?}")]
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// A row is not whole.
+    #[error("the row {key} of table {table:?} is not whole")]
+    Torn {
+        /// Its table.
+        table: String,
+        /// Its key.
+        key: String,
+    },
+    /// Bytes under a key that this layout does not have.
+    #[error("the entry {entry} belongs to no row")]
+    Stray {
+        /// The entry's own key.
+        entry: String,
+    },
+}
