@@ -12,3 +12,9 @@ pub use generated::*;
 
 #[cfg(feature = "grpc")]
 pub mod convert;
+#[cfg(feature = "grpc")]
+pub mod filter;
+#[cfg(feature = "grpc")]
+pub mod page;
+#[cfg(feature = "grpc")]
+pub mod status;

@@ -121,7 +121,7 @@ fn labels_and_name_are_fields_of_the_request() {
     let request = ContainerRequest::try_from(request).expect("valid");
     assert_eq!(request.options.labels.get("a").map(String::as_str), Some("b"));
     assert_eq!(request.namespace.as_str(), "default");
-    assert_eq!(request.name.as_ref().map(|name| name.as_str()), Some("web"));
+    assert_eq!(request.name.as_ref().map(gantry_types::ContainerName::as_str), Some("web"));
 }
 
 #[test]

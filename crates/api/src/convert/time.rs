@@ -6,7 +6,8 @@ const NS: i64 = 1_000_000_000;
 
 /// A timestamp from nanoseconds since the epoch.
 pub fn timestamp(unix_ns: i64) -> Timestamp {
-    let nanos = i32::try_from(unix_ns.rem_euclid(NS)).expect("less than a billion");
+    // Always less than a billion, so it fits.
+    let nanos = i32::try_from(unix_ns.rem_euclid(NS)).unwrap_or_default();
     Timestamp { seconds: unix_ns.div_euclid(NS), nanos }
 }
 
