@@ -1,12 +1,20 @@
 //! How a root filesystem is stacked from layers: a detached overlay mount. Layers are told one by one
-//! (`lowerdir+`, Linux 6.7), or joined in one string where the kernel is older; the string is then limited to
-//! 255 bytes by fsconfig(2), which a caller meets as E2BIG before anything is made. The folders are Gantry's
-//! own, never a container's: they are given as paths.
+//! (`lowerdir+`, Linux 6.7). Older kernels (Debian 12 has 6.1) take them only joined in one string, of which
+//! fsconfig(2) takes 255 bytes; when they do not fit, the mount is made by mount(2) in a mount namespace of
+//! its own that lives for a moment, with the layers named by descriptor numbers, and a detached copy is taken
+//! out of it. No way leaves a line in the caller's mount table. The folders are Gantry's own, never a
+//! container's: they are given as paths.
 
-use std::os::fd::OwnedFd;
+use std::ffi::CString;
+use std::fmt::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use crate::error::{Errno, Object, Result, SyscallError};
-use crate::mount::{FsContext, MountAttributes};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::MountFlags;
+
+use crate::error::{Errno, Result, SyscallError};
+use crate::mount::{AttributeChange, FsContext, MountAttributes, Propagation};
+use crate::sys;
 
 /// An overlay to be made.
 #[derive(Debug, Default)]
@@ -25,7 +33,9 @@ impl Overlay<'_> {
     /// Makes the superblock and a detached mount of it.
     pub fn mount(&self, attributes: MountAttributes) -> Result<OwnedFd> {
         let context = FsContext::open("overlay")?;
-        self.set_lower(&context)?;
+        if !self.set_lower(&context)? {
+            return self.mount_apart(attributes);
+        }
         if let Some((upper, work)) = self.upper_and_work {
             context.set_string("upperdir", upper)?;
             context.set_string("workdir", work)?;
@@ -43,30 +53,93 @@ impl Overlay<'_> {
         context.mount(attributes)
     }
 
-    fn set_lower(&self, context: &FsContext) -> Result<()> {
+    /// Whether the context knows the layers afterwards; not when only [`Self::mount_apart`] can tell them.
+    fn set_lower(&self, context: &FsContext) -> Result<bool> {
+        const VALUE_BYTES_MAX: usize = 255;
         let mut layers = self.lower.iter();
-        let Some(first) = layers.next() else { return Ok(()) };
+        let Some(first) = layers.next() else { return Ok(true) };
         match context.set_string("lowerdir+", first) {
-            Ok(()) => layers.try_for_each(|layer| context.set_string("lowerdir+", layer)),
+            Ok(()) => layers.try_for_each(|layer| context.set_string("lowerdir+", layer)).map(|()| true),
             // Older kernels do not know the option.
-            Err(error) if error.errno == Errno::INVAL => context.set_string("lowerdir", &joined(self.lower)?),
+            Err(error) if error.errno == Errno::INVAL => {
+                let value = joined(self.lower);
+                let fits = value.len() <= VALUE_BYTES_MAX && !value.contains(',');
+                if fits { context.set_string("lowerdir", &value).map(|()| true) } else { Ok(false) }
+            }
             Err(error) => Err(error),
         }
     }
+
+    /// Makes the mount by mount(2) where nobody sees it. It takes a thread, because a thread alone can leave the
+    /// mount namespace and the working folder that the process shares; both end with it.
+    fn mount_apart(&self, attributes: MountAttributes) -> Result<OwnedFd> {
+        const STACK_BYTES: usize = 256 << 10;
+        let work = || {
+            // SAFETY: takes a number; afterwards this thread's folders and mounts are its own.
+            let returned = unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS | libc::CLONE_NEWNS) };
+            sys::check(returned).map_err(SyscallError::name("unshare", "mounts"))?;
+            crate::mount::set_propagation(c"/", Propagation::Private, true)?;
+            self.mount_here(attributes)
+        };
+        let fail = SyscallError::caller("clone");
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
+            let thread =
+                thread.map_err(|error| fail(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+            thread.join().unwrap_or_else(|_| Err(fail(Errno::CANCELED)))
+        })
+    }
+
+    fn mount_here(&self, attributes: MountAttributes) -> Result<OwnedFd> {
+        let lower = self.lower.iter().map(|path| open_folder(path)).collect::<Result<Vec<_>>>()?;
+        let upper = self.upper_and_work.map(|(upper, work)| Ok((open_folder(upper)?, open_folder(work)?)));
+        let upper = upper.transpose()?;
+        let invalid = SyscallError::name("mount", "overlay");
+        let data = CString::new(self.data(&lower, upper.as_ref())).map_err(|_| invalid(Errno::INVAL))?;
+        // Covered for a moment, in this thread's namespace only.
+        let target = self.lower.first().ok_or_else(|| invalid(Errno::INVAL))?;
+        rustix::process::chdir("/proc/thread-self/fd").map_err(SyscallError::name("chdir", "descriptors"))?;
+        rustix::mount::mount("overlay", *target, "overlay", MountFlags::empty(), Some(data.as_c_str()))
+            .map_err(invalid)?;
+        let mount = crate::mount::clone_tree(open_folder(target)?.as_fd(), false)?;
+        let change = AttributeChange { set: attributes, ..AttributeChange::default() };
+        crate::mount::set_attributes(mount.as_fd(), &change)?;
+        Ok(mount)
+    }
+
+    /// The option string, with folders named by descriptor numbers.
+    fn data(&self, lower: &[OwnedFd], upper: Option<&(OwnedFd, OwnedFd)>) -> String {
+        let name = |fd: &OwnedFd| fd.as_raw_fd().to_string();
+        let mut data = format!("lowerdir={}", lower.iter().map(name).collect::<Vec<_>>().join(":"));
+        let mut add = |key: &str, value: Option<&str>| {
+            match value {
+                Some(value) => write!(data, ",{key}={value}"),
+                None => write!(data, ",{key}"),
+            }
+            .expect("writing to a String cannot fail");
+        };
+        if let Some((upper, work)) = upper {
+            add("upperdir", Some(&name(upper)));
+            add("workdir", Some(&name(work)));
+        }
+        if self.volatile {
+            add("volatile", None);
+        }
+        for (key, value) in self.options {
+            add(key, *value);
+        }
+        data
+    }
+}
+
+fn open_folder(path: &str) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(SyscallError::path("open", path))
 }
 
 /// All layers in one value. A colon separates, so that one in a name is escaped.
-fn joined(layers: &[&str]) -> Result<String> {
-    const VALUE_BYTES_MAX: usize = 255;
-    let value = layers
-        .iter()
-        .map(|layer| layer.replace('\\', "\\\\").replace(':', "\\:"))
-        .collect::<Vec<_>>()
-        .join(":");
-    if value.len() > VALUE_BYTES_MAX {
-        return Err(SyscallError::new("fsconfig", Object::Name("lowerdir"), Errno::TOOBIG));
-    }
-    Ok(value)
+fn joined(layers: &[&str]) -> String {
+    layers.iter().map(|layer| layer.replace('\\', "\\\\").replace(':', "\\:")).collect::<Vec<_>>().join(":")
 }
 
 #[cfg(test)]
@@ -76,35 +149,59 @@ mod tests {
 
     use crate::path::{RootDir, read_bounded};
 
-    #[test]
-    fn the_topmost_layer_wins_and_writes_go_to_the_upper_folder() {
-        if !crate::testing::is_root_or_skipped() {
-            return;
-        }
+    /// Layer folders, topmost first, with an upper and a work folder, all with awkward names.
+    struct Layers {
+        base: tempfile::TempDir,
+        lower: Vec<String>,
+        upper: String,
+        work: String,
+    }
+
+    fn layers(count: usize) -> Layers {
         let base = tempfile::tempdir().expect("a temporary folder");
         let folder = |name: &str| {
             let path = base.path().join(name);
             fs::create_dir(&path).expect("create_dir");
             path.to_str().expect("utf-8").to_owned()
         };
-        let (top, bottom, upper, work) = (folder("to:p"), folder("bottom"), folder("upper"), folder("work"));
-        fs::write(format!("{top}/both"), "top").expect("write");
-        fs::write(format!("{bottom}/both"), "bottom").expect("write");
-        fs::write(format!("{bottom}/only"), "bottom").expect("write");
-        let lower = [top.as_str(), bottom.as_str()];
-        let overlay = Overlay { lower: &lower, upper_and_work: Some((&upper, &work)), ..Overlay::default() };
-        let root = RootDir::new(overlay.mount(MountAttributes::empty()).expect("overlay"));
+        let lower: Vec<String> = (0..count).map(|number| folder(&format!("la:yer{number}"))).collect();
+        for (number, layer) in lower.iter().enumerate() {
+            fs::write(format!("{layer}/all"), number.to_string()).expect("write");
+            fs::write(format!("{layer}/only{number}"), "here").expect("write");
+        }
+        Layers { lower, upper: folder("upper"), work: folder("work"), base }
+    }
+
+    fn check(layers: &Layers, make: impl Fn(&Overlay<'_>) -> Result<OwnedFd>) {
+        let lower: Vec<&str> = layers.lower.iter().map(String::as_str).collect();
+        let upper_and_work = Some((layers.upper.as_str(), layers.work.as_str()));
+        let overlay = Overlay { lower: &lower, upper_and_work, ..Overlay::default() };
+        let root = RootDir::new(make(&overlay).expect("overlay"));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read");
+        assert!(!mounts.contains(layers.base.path().to_str().expect("utf-8")), "{mounts}");
         let read = |path: &str| read_bounded(root.open_file(path).expect("open"), 100).expect("read");
-        assert_eq!(read("both"), b"top");
-        assert_eq!(read("only"), b"bottom");
+        assert_eq!(read("all"), b"0", "the topmost layer wins");
+        assert_eq!(read(&format!("only{}", lower.len() - 1)), b"here");
         root.create_dir_all("new/folder", 0o755).expect("mkdir");
-        assert!(base.path().join("upper/new/folder").is_dir());
+        assert!(layers.base.path().join("upper/new/folder").is_dir());
     }
 
     #[test]
-    fn joined_layers_escape_colons_and_keep_within_the_kernels_limit() {
-        assert_eq!(joined(&["/a:b", "/c\\d"]).expect("short"), "/a\\:b:/c\\\\d");
-        let long = "x".repeat(200);
-        assert_eq!(joined(&[&long, &long]).expect_err("long").errno, Errno::TOOBIG);
+    fn the_topmost_layer_wins_and_writes_go_to_the_upper_folder() {
+        if crate::testing::is_root_or_skipped() {
+            check(&layers(2), |overlay| overlay.mount(MountAttributes::NODEV));
+        }
+    }
+
+    #[test]
+    fn the_way_of_older_kernels_makes_the_same_with_many_layers_and_is_not_seen() {
+        if crate::testing::is_root_or_skipped() {
+            check(&layers(100), |overlay| overlay.mount_apart(MountAttributes::NODEV));
+        }
+    }
+
+    #[test]
+    fn joined_layers_escape_colons() {
+        assert_eq!(joined(&["/a:b", "/c\\d"]), "/a\\:b:/c\\\\d");
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::error::{Result, SyscallError};
+use crate::error::{Errno, Result, SyscallError};
 use crate::process::Pid;
 use crate::sys;
 
@@ -68,6 +68,8 @@ impl Signal {
     pub const PIPE: Self = Self(13);
     /// SIGTERM.
     pub const TERM: Self = Self(15);
+    /// SIGSTOP.
+    pub const STOP: Self = Self(19);
     /// SIGCHLD.
     pub const CHLD: Self = Self(17);
     /// SIGWINCH.
@@ -166,12 +168,31 @@ pub fn set_blocked(set: SignalSet) -> Result<SignalSet> {
     Ok(SignalSet(old))
 }
 
+/// Waits for one of these signals, which the caller has blocked, and takes it.
+pub fn wait_for(set: SignalSet) -> Result<Signal> {
+    loop {
+        let (info, timeout) = (std::ptr::null_mut::<libc::siginfo_t>(), std::ptr::null::<libc::timespec>());
+        // SAFETY: the set is live and 8 bytes long; a null siginfo and a null timeout are allowed.
+        let returned = unsafe {
+            libc::syscall(libc::SYS_rt_sigtimedwait, &raw const set.0, info, timeout, size_of::<u64>())
+        };
+        match sys::check(returned) {
+            Ok(number) => {
+                let signal = u32::try_from(number).ok().and_then(Signal::from_number);
+                return signal.ok_or_else(|| SyscallError::caller("rt_sigtimedwait")(Errno::INVAL));
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(SyscallError::caller("rt_sigtimedwait")(errno)),
+        }
+    }
+}
+
 /// Gives every signal its default action. For a process that is about to exec: handlers that libraries
 /// installed are gone afterwards, and so are ignored signals, which would survive the exec (Rust ignores SIGPIPE).
 pub fn reset_dispositions() -> Result<()> {
     for number in 1..=MAX {
         let signal = Signal(number);
-        if signal != Signal::KILL && number != libc::SIGSTOP.cast_unsigned() as u8 {
+        if signal != Signal::KILL && signal != Signal::STOP {
             set_disposition(signal, libc::SIG_DFL)?;
         }
     }
@@ -206,14 +227,14 @@ pub fn send_to_pidfd(pidfd: BorrowedFd<'_>, signal: Signal) -> Result<()> {
 /// The kernel's `struct sigaction` on x86-64 and aarch64, all zero but for the action.
 #[repr(C)]
 struct Action {
-    action: libc::sighandler_t,
+    handler: libc::sighandler_t,
     flags: u64,
     restorer: u64,
     mask: u64,
 }
 
 fn set_disposition(signal: Signal, action: libc::sighandler_t) -> Result<()> {
-    let action = Action { action, flags: 0, restorer: 0, mask: 0 };
+    let action = Action { handler: action, flags: 0, restorer: 0, mask: 0 };
     let old = std::ptr::null_mut::<Action>();
     // SAFETY: the action is SIG_DFL or SIG_IGN, so that no code of ours is ever called; it outlives the call.
     let returned = unsafe {

@@ -119,11 +119,32 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received> {
     Ok(Received { length: message.bytes, descriptors })
 }
 
+/// As [`receive`], for a peer that sends one descriptor at a time; allocates nothing.
+pub fn receive_one(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    let fail = SyscallError::fd("recvmsg", socket);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = retry(|| {
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })
+    .map_err(&fail)?;
+    let mut descriptor = None;
+    for item in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut rights) = item {
+            descriptor = rights.next();
+        }
+    }
+    if message.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(fail(Errno::MSGSIZE));
+    }
+    Ok((message.bytes, descriptor))
+}
+
 /// Who made the connection.
 pub fn peer_credentials(socket: BorrowedFd<'_>) -> Result<PeerCredentials> {
     // SAFETY: three integers, for which all zero is valid.
     let mut credentials: libc::ucred = unsafe { std::mem::zeroed() };
-    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).expect("a small structure");
+    let mut length: libc::socklen_t = sys::size_of_u32::<libc::ucred>();
     // SAFETY: `credentials` is live, exclusively borrowed, and as long as `length` says.
     let returned = unsafe {
         libc::syscall(

@@ -33,6 +33,14 @@ pub struct Pty {
 
 /// Opens a pseudo terminal of the devpts whose root directory is given, and verifies that both ends are on it.
 pub fn open_pty(devpts: BorrowedFd<'_>) -> Result<Pty> {
+    let master = open_multiplexer(devpts)?;
+    let (peer, number) = open_peer(master.as_fd())?;
+    Ok(Pty { master, peer, number })
+}
+
+/// The master of a new pseudo terminal, nonblocking, of the devpts whose root directory is given; its peer is
+/// unlocked.
+pub fn open_multiplexer(devpts: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let master = rustix::fs::openat(devpts, c"ptmx", flags, Mode::empty())
         .map_err(SyscallError::name("openat", "ptmx"))?;
@@ -40,8 +48,13 @@ pub fn open_pty(devpts: BorrowedFd<'_>) -> Result<Pty> {
         return Err(SyscallError::name("fstatfs", "ptmx")(Errno::XDEV));
     }
     rustix::pty::unlockpt(&master).map_err(SyscallError::name("ioctl", "TIOCSPTLCK"))?;
+    Ok(master)
+}
+
+/// The terminal of a master, and its number, verified to be on a devpts.
+pub fn open_peer(master: BorrowedFd<'_>) -> Result<(OwnedFd, u32)> {
     let peer = rustix::pty::ioctl_tiocgptpeer(
-        &master,
+        master,
         OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
     )
     .map_err(SyscallError::name("ioctl", "TIOCGPTPEER"))?;
@@ -50,7 +63,7 @@ pub fn open_pty(devpts: BorrowedFd<'_>) -> Result<Pty> {
     if !is_device || filesystem_magic(peer.as_fd())? != magic::DEVPTS {
         return Err(SyscallError::fd("fstat", &peer)(Errno::NODEV));
     }
-    Ok(Pty { number: rustix::fs::minor(status.st_rdev), master, peer })
+    Ok((peer, rustix::fs::minor(status.st_rdev)))
 }
 
 /// Makes a terminal the controlling one of the calling session's leader, taking it from nobody.

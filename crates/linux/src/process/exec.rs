@@ -91,18 +91,34 @@ pub fn exit_now(code: i32) -> ! {
 
 /// Marks every descriptor from `first` up close-on-exec (Linux 5.11).
 pub fn close_on_exec_from(first: u32) -> Result<()> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
 /// Closes every descriptor from `first` up. Owned descriptors among them must not be used or dropped
 /// afterwards: for a child that never returns.
 pub fn close_from(first: u32) -> Result<()> {
-    close_range(first, 0)
+    close_range(first, u32::MAX, 0)
 }
 
-fn close_range(first: u32, flags: libc::c_uint) -> Result<()> {
+/// Closes every descriptor from 3 up but these. Owned descriptors among the closed ones must not be used or
+/// dropped afterwards: for a child that never returns.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut first = 3;
+    loop {
+        // The next one to keep, without sorting and so without memory: they are few.
+        let kept = keep.iter().map(|fd| sys::number(*fd)).filter(|number| *number >= first).min();
+        match kept {
+            Some(kept) if kept == first => {}
+            Some(kept) => close_range(first, kept - 1, 0)?,
+            None => return close_range(first, u32::MAX, 0),
+        }
+        first = kept.map_or(first, |kept| kept + 1);
+    }
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<()> {
     // SAFETY: takes numbers and touches no memory.
-    let returned = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    let returned = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     sys::check(returned).map(drop).map_err(SyscallError::number("close_range", u64::from(first)))
 }
 
