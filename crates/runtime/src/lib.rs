@@ -3,3 +3,9 @@
 //! (the shim) only the plan's types and the executor are, with no JSON and no OCI types in the process.
 
 pub mod plan;
+#[cfg(feature = "plan")]
+pub mod seccomp;
+#[cfg(feature = "plan")]
+pub mod spec;
+#[cfg(feature = "plan")]
+pub mod user;
