@@ -7,6 +7,8 @@
 
 pub mod backend;
 mod commit;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod error;
 mod export;
 mod folder;

@@ -29,6 +29,14 @@ impl Page {
         Self { prefix: fields.to_bytes(), ..Self::all() }
     }
 
+    /// Of those, the ones whose next field is a text that begins so.
+    #[must_use]
+    pub fn and_text(mut self, beginning: &str) -> Self {
+        self.prefix.extend(beginning.to_owned().to_bytes());
+        self.prefix.pop();
+        self
+    }
+
     /// Only rows behind this key, which is the last one of the page before and may be gone by now.
     #[must_use]
     pub fn after(mut self, key: &impl Key) -> Self {
