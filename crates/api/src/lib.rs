@@ -11,6 +11,8 @@ mod generated;
 pub use generated::*;
 
 #[cfg(feature = "grpc")]
+pub mod authority;
+#[cfg(feature = "grpc")]
 pub mod convert;
 #[cfg(feature = "grpc")]
 pub mod filter;
