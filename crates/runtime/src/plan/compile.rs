@@ -98,7 +98,9 @@ fn network_and_names(spec: &Spec, namespaces: &Namespaces, steps: &mut Vec<Step>
     let name = |field: &'static str, value: &Option<String>| -> Result<Option<Name>, PlanError> {
         match value.as_deref() {
             None | Some("") => Ok(None),
-            Some(_) if namespaces.uts.is_host() => Err(PlanError::invalid(field, "set without a uts namespace")),
+            Some(_) if namespaces.uts.is_host() => {
+                Err(PlanError::invalid(field, "set without a uts namespace"))
+            }
             Some(name) if name.len() > 64 || name.contains('\0') => Err(PlanError::invalid(field, name)),
             Some(name) => Ok(Some(Name { name: name.to_owned() })),
         }

@@ -27,7 +27,12 @@ pub struct Hierarchy {
 }
 
 /// The steps for a mount of type `cgroup` at `target`.
-pub(super) fn compile(target: &str, readonly: bool, layout: &CgroupLayout, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+pub(super) fn compile(
+    target: &str,
+    readonly: bool,
+    layout: &CgroupLayout,
+    steps: &mut Vec<Step>,
+) -> Result<(), PlanError> {
     let attributes = NOSUID | NODEV | NOEXEC | if readonly { RDONLY } else { 0 };
     let hierarchies = match layout {
         CgroupLayout::Unified => {

@@ -43,7 +43,10 @@ pub(super) fn compile(
         let mut devices = BTreeMap::new();
         for (index, (path, major, minor)) in DEFAULTS.into_iter().enumerate() {
             let mode = S_IFCHR | 0o666;
-            devices.insert(path.to_owned(), (index, Device { path: path.to_owned(), mode, major, minor, uid: 0, gid: 0 }));
+            devices.insert(
+                path.to_owned(),
+                (index, Device { path: path.to_owned(), mode, major, minor, uid: 0, gid: 0 }),
+            );
         }
         for (index, device) in own.iter().enumerate() {
             let device = node(index, device)?;
@@ -68,7 +71,8 @@ pub(super) fn compile(
 fn node(index: usize, device: &LinuxDevice) -> Result<Device, PlanError> {
     let field = format!("linux.devices[{index}]");
     let number = |value: i64| {
-        u32::try_from(value).map_err(|_| PlanError::invalid(format!("{field}.major or minor"), value.to_string()))
+        u32::try_from(value)
+            .map_err(|_| PlanError::invalid(format!("{field}.major or minor"), value.to_string()))
     };
     let kind = match device.typ() {
         LinuxDeviceType::C | LinuxDeviceType::U => S_IFCHR,

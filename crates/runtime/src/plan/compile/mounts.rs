@@ -49,7 +49,9 @@ pub(super) fn compile(
             steps.push(Op::Bind(bind(&field, mount, target, options)?).into());
         } else if matches!(fstype, "cgroup" | "cgroup2") {
             if namespaces.cgroup.is_host() {
-                return Err(PlanError::unsupported(format!("{field} of type cgroup without a cgroup namespace")));
+                return Err(PlanError::unsupported(format!(
+                    "{field} of type cgroup without a cgroup namespace"
+                )));
             }
             if std::mem::take(&mut enter) {
                 steps.push(Op::EnterCgroupNamespace(EnterCgroupNamespace {}).into());
@@ -106,7 +108,13 @@ fn bind(field: &str, mount: &SpecMount, target: String, options: Options) -> Res
     })
 }
 
-fn fresh(field: &str, mount: &SpecMount, target: String, fstype: &str, options: Options) -> Result<Mount, PlanError> {
+fn fresh(
+    field: &str,
+    mount: &SpecMount,
+    target: String,
+    fstype: &str,
+    options: Options,
+) -> Result<Mount, PlanError> {
     if fstype.is_empty() || fstype.contains('\0') {
         return Err(PlanError::invalid(format!("{field}.type"), fstype));
     }

@@ -53,7 +53,9 @@ fn terminal(spec: &SpecProcess) -> Result<Option<Terminal>, PlanError> {
 }
 
 fn strings(field: &'static str, list: &[String], max: usize) -> Result<Vec<String>, PlanError> {
-    if list.len() > max || list.iter().map(|text| text.len() + 1).sum::<usize>() > gantry_types::ARGS_ENV_BYTES_MAX {
+    if list.len() > max
+        || list.iter().map(|text| text.len() + 1).sum::<usize>() > gantry_types::ARGS_ENV_BYTES_MAX
+    {
         return Err(PlanError::invalid(field, format!("{} entries, too many or too long", list.len())));
     }
     match list.iter().find(|text| text.contains('\0')) {

@@ -20,7 +20,11 @@ const IPC: [&str; 8] = [
     "kernel/shm_rmid_forced",
 ];
 
-pub(super) fn compile(linux: &Linux, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+pub(super) fn compile(
+    linux: &Linux,
+    namespaces: &Namespaces,
+    steps: &mut Vec<Step>,
+) -> Result<(), PlanError> {
     let sorted: BTreeMap<&String, &String> = linux.sysctl().iter().flatten().collect();
     for (name, value) in sorted {
         let refused = || PlanError::invalid(format!("linux.sysctl {name:?}"), value.as_str());
@@ -58,7 +62,9 @@ fn to_path(name: &str) -> Option<String> {
         !part.is_empty()
             && part != "."
             && part != ".."
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':' | b'@'))
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':' | b'@'))
     };
     (path.len() < 256 && path.split('/').all(allowed)).then_some(path)
 }
@@ -70,8 +76,14 @@ mod tests {
     #[test]
     fn the_first_separator_decides() {
         assert_eq!(to_path("net.ipv4.ip_forward").as_deref(), Some("net/ipv4/ip_forward"));
-        assert_eq!(to_path("net/ipv4/conf/eth0.1/rp_filter").as_deref(), Some("net/ipv4/conf/eth0.1/rp_filter"));
-        assert_eq!(to_path("net.ipv4.conf.eth0/1.rp_filter").as_deref(), Some("net/ipv4/conf/eth0.1/rp_filter"));
+        assert_eq!(
+            to_path("net/ipv4/conf/eth0.1/rp_filter").as_deref(),
+            Some("net/ipv4/conf/eth0.1/rp_filter")
+        );
+        assert_eq!(
+            to_path("net.ipv4.conf.eth0/1.rp_filter").as_deref(),
+            Some("net/ipv4/conf/eth0.1/rp_filter")
+        );
         for name in ["", "net..x", "net/../kernel/core_pattern", "a b", "net.ipv4.a+b=kernel.core_pattern"] {
             assert_eq!(to_path(name), None, "{name}");
         }

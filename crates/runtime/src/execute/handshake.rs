@@ -1,0 +1,144 @@
+//! What the child and its parent say to each other over a socket of packets until the child execs. The child
+//! speaks fixed-size packets from its stack; the parent turns a failure's numbers into words, because only it
+//! may allocate. An end of file means that the peer is gone, or, after the start, that the exec succeeded.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use gantry_linux::socket::{self, Kind};
+use gantry_linux::{Errno, SyscallError};
+
+use super::Operation;
+
+/// What went wrong in the child: which operation, of which step, on which item of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) operation: Operation,
+    pub(super) step: u32,
+    pub(super) item: u32,
+    pub(super) errno: Errno,
+}
+
+/// What the child says.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The master of its terminal.
+    Master(OwnedFd),
+    /// Everything up to the exec is done.
+    Ready,
+    /// It failed and is ending.
+    Trouble(Trouble),
+    /// It closed its end: it execed, or it died.
+    Closed,
+}
+
+/// What the parent says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The child is in its cgroup.
+    InCgroup = 1,
+    /// Run the command.
+    Start = 2,
+}
+
+const READY: u8 = 1;
+const TROUBLE: u8 = 2;
+const MASTER: u8 = 3;
+const PACKET_BYTES: usize = 14;
+
+/// Two ends, the parent's first.
+pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), SyscallError> {
+    socket::pair(Kind::SequencedPacket, false)
+}
+
+impl Trouble {
+    fn to_bytes(self) -> [u8; PACKET_BYTES] {
+        let mut bytes = [0; PACKET_BYTES];
+        bytes[0] = TROUBLE;
+        bytes[1] = u8::try_from(i32::from(self.operation)).unwrap_or(0);
+        bytes[2..6].copy_from_slice(&self.step.to_ne_bytes());
+        bytes[6..10].copy_from_slice(&self.item.to_ne_bytes());
+        bytes[10..14].copy_from_slice(&self.errno.raw_os_error().to_ne_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; PACKET_BYTES]) -> Self {
+        let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+        Self {
+            operation: Operation::try_from(i32::from(bytes[1])).unwrap_or(Operation::Unspecified),
+            step: u32::from_ne_bytes(word(2)),
+            item: u32::from_ne_bytes(word(6)),
+            errno: Errno::from_raw_os_error(i32::from_ne_bytes(word(10)).clamp(1, 4095)),
+        }
+    }
+}
+
+/// The child's side: the master of its terminal. Only before the filter.
+pub(super) fn tell_master(socket: BorrowedFd<'_>, master: BorrowedFd<'_>) -> Result<(), SyscallError> {
+    socket::send(socket, &[MASTER], &[master]).map(drop)
+}
+
+/// The child's side: everything is done but the exec. Like the two below it uses write(2) and read(2), which
+/// even a narrow filter allows.
+pub(super) fn tell_ready(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::io::write(socket, &[READY]).map(drop)
+}
+
+/// The child's side: it failed. Nothing is left to do if even this cannot be told.
+pub(super) fn tell_trouble(socket: BorrowedFd<'_>, trouble: Trouble) {
+    let _ = rustix::io::write(socket, &trouble.to_bytes());
+}
+
+/// The child's side: waits for one word. An end of file means that the parent is gone.
+pub(super) fn await_word(socket: BorrowedFd<'_>, word: Word) -> Result<(), Errno> {
+    let mut buffer = [0; PACKET_BYTES];
+    loop {
+        match rustix::io::read(socket, &mut buffer) {
+            Ok(1) if buffer[0] == word as u8 => return Ok(()),
+            Ok(_) => return Err(Errno::CONNRESET),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// The parent's side: says one word.
+pub(super) fn say(socket: &OwnedFd, word: Word) -> Result<(), SyscallError> {
+    socket::send(socket.as_fd(), &[word as u8], &[]).map(drop)
+}
+
+/// The parent's side: waits for the child's next answer.
+pub(super) fn hear(socket: &OwnedFd) -> Result<Answer, SyscallError> {
+    let mut buffer = [0; PACKET_BYTES];
+    let received = match socket::receive(socket.as_fd(), &mut buffer) {
+        // A killed child that left a word unread resets the socket.
+        Err(error) if error.errno == Errno::CONNRESET => return Ok(Answer::Closed),
+        received => received?,
+    };
+    Ok(match (received.length, buffer[0]) {
+        (PACKET_BYTES, TROUBLE) => Answer::Trouble(Trouble::from_bytes(&buffer)),
+        (1, READY) => Answer::Ready,
+        (1, MASTER) => received.descriptors.into_iter().next().map_or(Answer::Closed, Answer::Master),
+        _ => Answer::Closed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_arrives_as_it_was_told_and_an_end_is_an_end() {
+        let (parent, child) = pair().expect("socketpair");
+        let trouble = Trouble { operation: Operation::Exec, step: 70_000, item: 3, errno: Errno::NOENT };
+        tell_trouble(child.as_fd(), trouble);
+        assert!(matches!(hear(&parent), Ok(Answer::Trouble(heard)) if heard == trouble));
+        tell_master(child.as_fd(), child.as_fd()).expect("send");
+        assert!(matches!(hear(&parent), Ok(Answer::Master(_))));
+        tell_ready(child.as_fd()).expect("write");
+        assert!(matches!(hear(&parent), Ok(Answer::Ready)));
+        say(&parent, Word::Start).expect("send");
+        assert_eq!(await_word(child.as_fd(), Word::Start), Ok(()));
+        drop(child);
+        assert!(matches!(hear(&parent), Ok(Answer::Closed)));
+    }
+}

@@ -1,0 +1,111 @@
+//! A process that joins a running container. It is born in the container's pid namespace, where whoever is
+//! inside may look at it; so it is not dumpable, has no descriptor of the host's but the ones it needs, and
+//! leaves even those before it enters the container's other namespaces (CVE-2016-9962).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use gantry_linux::clone::{Clone, CloneOptions, clone};
+use gantry_linux::namespace::{Namespaces, enter, enter_all_of, open_own};
+use gantry_linux::process::{self as linux, Pid, exit_now};
+use gantry_linux::signal::Signal;
+use gantry_linux::tty::{Pty, open_pty};
+use gantry_linux::{Errno, SyscallError};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::child::{become_process, start};
+use super::handshake::{Trouble, tell_trouble};
+use super::process::{ReadyProcess, at, trouble};
+use super::steps::size;
+use super::{ExecuteError, Operation, Stdio};
+
+/// Makes the child. It is set up when this returns in the parent, or not yet: the handshake tells.
+pub(super) fn clone_into(
+    namespaces: Namespaces,
+    target: BorrowedFd<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+    process: &ReadyProcess,
+    stdio: &Stdio,
+    sockets: (OwnedFd, OwnedFd),
+) -> Result<(Pid, OwnedFd, OwnedFd), ExecuteError> {
+    let fail = |operation, error: &SyscallError| ExecuteError::new(operation, error.to_string(), error.errno);
+    let (ours, theirs) = sockets;
+    let own = namespaces
+        .contains(Namespaces::PID)
+        .then(|| open_own(Namespaces::PID))
+        .transpose()
+        .map_err(|error| fail(Operation::Namespace, &error))?;
+    linux::set_dumpable(false).map_err(|error| fail(Operation::Namespace, &error))?;
+    if own.is_some() {
+        enter(target, Namespaces::PID).map_err(|error| fail(Operation::Namespace, &error))?;
+    }
+    let cloned = clone(&CloneOptions { cgroup, ..CloneOptions::default() });
+    if let Ok(Clone::Child) = cloned {
+        drop(ours);
+        run(namespaces, target, process, stdio, &theirs);
+    }
+    let back = own.map_or(Ok(()), |own| enter(own.as_fd(), Namespaces::PID));
+    match cloned.map_err(|error| fail(Operation::Clone, &error))? {
+        Clone::Child => unreachable!("the child never returns"),
+        Clone::Parent { pid, pidfd } => match back {
+            Ok(()) => Ok((pid, pidfd, ours)),
+            Err(error) => {
+                super::kill_and_reap(pidfd.as_fd());
+                Err(fail(Operation::Namespace, &error))
+            }
+        },
+    }
+}
+
+fn run(
+    namespaces: Namespaces,
+    target: BorrowedFd<'_>,
+    process: &ReadyProcess,
+    stdio: &Stdio,
+    socket: &OwnedFd,
+) -> ! {
+    match set_up(namespaces, target, process, stdio, socket.as_fd()) {
+        Ok(()) => start(process, socket.as_fd(), false),
+        Err(failed) => {
+            tell_trouble(socket.as_fd(), failed);
+            exit_now(125)
+        }
+    }
+}
+
+fn set_up(
+    namespaces: Namespaces,
+    target: BorrowedFd<'_>,
+    process: &ReadyProcess,
+    stdio: &Stdio,
+    socket: BorrowedFd<'_>,
+) -> Result<(), Trouble> {
+    at(Operation::Session, linux::set_parent_death_signal(Some(Signal::KILL)))?;
+    let kept = match stdio {
+        Stdio::Descriptors { stdin, stdout, stderr } => {
+            [socket, target, stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
+        }
+        Stdio::Terminal => [socket, target, socket, socket, socket],
+    };
+    at(Operation::Stdio, linux::close_all_but(&kept))?;
+    linux::set_umask(0);
+    at(Operation::Namespace, enter_all_of(target, namespaces - Namespaces::PID))?;
+    at(Operation::WorkingDir, linux::change_directory(c"/"))?;
+    let pty = match stdio {
+        Stdio::Descriptors { .. } => None,
+        Stdio::Terminal => Some(terminal(process)?),
+    };
+    become_process(process, stdio, pty.as_ref(), socket, true)
+}
+
+/// A pseudo terminal of the container's devpts, which the container may have replaced: what is opened is
+/// verified to be a devpts, and no link is followed to it.
+fn terminal(process: &ReadyProcess) -> Result<Pty, Trouble> {
+    let fail = |errno: Errno| trouble(Operation::Terminal, 0, errno);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let devpts =
+        rustix::fs::openat2(rustix::fs::CWD, c"/dev/pts", flags, Mode::empty(), resolve).map_err(fail)?;
+    let pty = open_pty(devpts.as_fd()).map_err(|error| fail(error.errno))?;
+    size(&pty, process.terminal).map_err(fail)?;
+    Ok(pty)
+}

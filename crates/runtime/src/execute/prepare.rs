@@ -1,0 +1,244 @@
+//! The host side before the clone: everything that can be opened, mounted or laid out in memory beforehand
+//! is, so that the child only makes system calls on descriptors and strings that stand ready.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use gantry_linux::mount::{AttributeChange, MountAttributes, Propagation};
+use gantry_linux::namespace::Namespaces;
+use gantry_linux::overlay;
+use gantry_linux::path::{Node, verify_node};
+use gantry_linux::{Errno, SyscallError, mount};
+use rustix::fs::{Mode, OFlags};
+
+use super::process::ReadyProcess;
+use super::{ExecuteError, Operation, Stdio, beneath};
+use crate::plan::{self, Bind, NamespaceKind, Op, Plan, Root};
+
+/// A plan with everything opened. Borrowed strings are the plan's own.
+pub(super) struct Ready<'p> {
+    pub(super) root: OwnedFd,
+    pub(super) new: Namespaces,
+    pub(super) joined: Vec<(OwnedFd, Namespaces)>,
+    pub(super) slave_propagation: bool,
+    pub(super) steps: Vec<ReadyStep<'p>>,
+    /// A detached copy of the host's null device, verified, if anything is masked.
+    pub(super) null: Option<OwnedFd>,
+    pub(super) process: ReadyProcess,
+    pub(super) stdio: Stdio,
+    pub(super) init: bool,
+}
+
+/// A step with its paths as C strings and its sources opened.
+pub(super) enum ReadyStep<'p> {
+    Mount { mount: &'p plan::Mount, target: CString, no_links: bool, may_be_proc: bool },
+    Bind { tree: OwnedFd, folder: bool, target: CString, may_be_proc: bool },
+    Device { device: &'p plan::Device, path: CString },
+    Symlink { path: CString, target: CString },
+    Folder(CString),
+    Console,
+    Mask(Vec<CString>),
+    Readonly(Vec<CString>),
+    RootAttributes(MountAttributes),
+    Hostname(&'p str),
+    Domainname(&'p str),
+    Sysctl { path: CString, value: &'p str },
+    Loopback,
+    EnterCgroupNamespace,
+}
+
+/// Opens everything that a plan needs.
+pub(super) fn prepare(plan: &Plan, stdio: Stdio) -> Result<Ready<'_>, ExecuteError> {
+    let bad = |what: &str| ExecuteError::new(Operation::Plan, what, Errno::INVAL);
+    if plan.version == 0 || plan.version > plan::VERSION {
+        return Err(ExecuteError::new(Operation::Plan, format!("version {}", plan.version), Errno::NOSYS));
+    }
+    let process = plan.process.as_ref().ok_or_else(|| bad("process"))?;
+    if process.terminal.is_some() != matches!(stdio, Stdio::Terminal) {
+        return Err(bad("terminal"));
+    }
+    let (new, joined) = namespaces(plan)?;
+    let steps = plan.steps.iter().map(|step| ready(step.op.as_ref().ok_or_else(|| bad("step"))?));
+    let steps = steps.collect::<Result<Vec<_>, _>>()?;
+    let masks = steps.iter().any(|step| matches!(step, ReadyStep::Mask(_)));
+    Ok(Ready {
+        root: root(
+            plan.rootfs.as_ref().and_then(|rootfs| rootfs.root.as_ref()).ok_or_else(|| bad("rootfs"))?,
+        )?,
+        new,
+        joined,
+        slave_propagation: plan.slave_propagation,
+        steps,
+        null: if masks { Some(null_device()?) } else { None },
+        process: ReadyProcess::new(process)?,
+        stdio,
+        init: plan.init,
+    })
+}
+
+/// A C string of a string that came with a plan.
+pub(super) fn c_string(operation: Operation, text: &str) -> Result<CString, ExecuteError> {
+    CString::new(text).map_err(|_| ExecuteError::new(operation, text, Errno::INVAL))
+}
+
+fn c_strings(operation: Operation, texts: &[String]) -> Result<Vec<CString>, ExecuteError> {
+    texts.iter().map(|text| c_string(operation, text)).collect()
+}
+
+fn ready(op: &Op) -> Result<ReadyStep<'_>, ExecuteError> {
+    let below = |path: &str, top: &str| {
+        path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
+    };
+    Ok(match op {
+        Op::Mount(mount) => ReadyStep::Mount {
+            mount,
+            target: c_string(Operation::Mount, &mount.target)?,
+            no_links: matches!(mount.target.as_str(), "/proc" | "/sys")
+                || matches!(mount.fstype.as_str(), "proc" | "sysfs"),
+            may_be_proc: below(&mount.target, "/proc"),
+        },
+        Op::Bind(bind) => {
+            let (tree, folder) = bind_source(bind)?;
+            let target = c_string(Operation::Bind, &bind.target)?;
+            ReadyStep::Bind { tree, folder, target, may_be_proc: below(&bind.target, "/proc") }
+        }
+        Op::Device(device) => ReadyStep::Device { device, path: c_string(Operation::Device, &device.path)? },
+        Op::Symlink(link) => ReadyStep::Symlink {
+            path: c_string(Operation::Symlink, &link.path)?,
+            target: c_string(Operation::Symlink, &link.target)?,
+        },
+        Op::Folder(folder) => ReadyStep::Folder(c_string(Operation::Folder, &folder.path)?),
+        Op::Console(_) => ReadyStep::Console,
+        Op::Mask(mask) => ReadyStep::Mask(c_strings(Operation::Mask, &mask.paths)?),
+        Op::Readonly(readonly) => ReadyStep::Readonly(c_strings(Operation::Readonly, &readonly.paths)?),
+        Op::RootAttributes(root) => ReadyStep::RootAttributes(MountAttributes::from_bits_retain(root.set)),
+        Op::Hostname(name) => ReadyStep::Hostname(&name.name),
+        Op::Domainname(name) => ReadyStep::Domainname(&name.name),
+        Op::Sysctl(sysctl) => ReadyStep::Sysctl {
+            path: c_string(Operation::Sysctl, &format!("sys/{}", sysctl.path))?,
+            value: &sysctl.value,
+        },
+        Op::Loopback(_) => ReadyStep::Loopback,
+        Op::EnterCgroupNamespace(_) => ReadyStep::EnterCgroupNamespace,
+    })
+}
+
+fn root(root: &Root) -> Result<OwnedFd, ExecuteError> {
+    match root {
+        Root::Overlay(overlay) => {
+            let lower: Vec<&str> = overlay.lower.iter().map(String::as_str).collect();
+            let options: Vec<_> = overlay
+                .settings
+                .iter()
+                .map(|setting| (setting.key.as_str(), setting.value.as_deref()))
+                .collect();
+            let writable =
+                (!overlay.upper.is_empty()).then_some((overlay.upper.as_str(), overlay.work.as_str()));
+            overlay::Overlay {
+                lower: &lower,
+                upper_and_work: writable,
+                volatile: overlay.volatile,
+                options: &options,
+            }
+            .mount(MountAttributes::empty())
+            .map_err(|error| ExecuteError::new(Operation::Rootfs, object(&error), error.errno))
+        }
+        Root::Folder(path) => {
+            let fail = |errno| ExecuteError::new(Operation::Rootfs, path, errno);
+            let folder = rustix::fs::open(
+                path.as_str(),
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .map_err(fail)?;
+            mount::clone_tree(folder.as_fd(), true).map_err(|error| fail(error.errno))
+        }
+    }
+}
+
+/// Opens and copies the host side of a bind mount, with its attributes set: it is finished but for its place.
+fn bind_source(bind: &Bind) -> Result<(OwnedFd, bool), ExecuteError> {
+    let fail = |errno| ExecuteError::new(Operation::BindSource, &bind.source, errno);
+    let source = rustix::fs::open(bind.source.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(fail)?;
+    let folder = beneath::is_folder(&source).map_err(fail)?;
+    let tree = mount::clone_tree(source.as_fd(), bind.recursive).map_err(|error| fail(error.errno))?;
+    let propagation = propagation(bind.propagation).map_err(fail)?;
+    let all = AttributeChange {
+        set: MountAttributes::from_bits_retain(bind.set_all),
+        clear: MountAttributes::from_bits_retain(bind.clear_all),
+        propagation: if bind.propagation_all { propagation } else { None },
+        id_map: None,
+        recursive: true,
+    };
+    let top = AttributeChange {
+        set: MountAttributes::from_bits_retain(bind.set),
+        clear: MountAttributes::from_bits_retain(bind.clear),
+        propagation: if bind.propagation_all { None } else { propagation },
+        id_map: None,
+        recursive: false,
+    };
+    for change in [all, top] {
+        if !(change.set | change.clear).is_empty() || change.propagation.is_some() {
+            mount::set_attributes(tree.as_fd(), &change).map_err(|error| fail(error.errno))?;
+        }
+    }
+    Ok((tree, folder))
+}
+
+/// The kernel's `MS_*` number of a propagation; 0 leaves it alone.
+pub(super) fn propagation(bits: u64) -> Result<Option<Propagation>, Errno> {
+    match bits {
+        0 => Ok(None),
+        0x2_0000 => Ok(Some(Propagation::Unbindable)),
+        0x4_0000 => Ok(Some(Propagation::Private)),
+        0x8_0000 => Ok(Some(Propagation::Slave)),
+        0x10_0000 => Ok(Some(Propagation::Shared)),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// The host's own null device, never the container's, whose `/dev/null` could be anything (CVE-2025-31133).
+fn null_device() -> Result<OwnedFd, ExecuteError> {
+    let fail = |errno| ExecuteError::new(Operation::Mask, "/dev/null", errno);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).map_err(fail)?;
+    verify_node(null.as_fd(), Node::Character { major: 1, minor: 3 }).map_err(|error| fail(error.errno))?;
+    mount::clone_tree(null.as_fd(), false).map_err(|error| fail(error.errno))
+}
+
+fn namespaces(plan: &Plan) -> Result<(Namespaces, Vec<(OwnedFd, Namespaces)>), ExecuteError> {
+    let mut new = Namespaces::empty();
+    let mut joined = Vec::new();
+    for namespace in &plan.namespaces {
+        let kind = flag(namespace.kind())?;
+        if namespace.path.is_empty() {
+            new |= kind;
+            continue;
+        }
+        let file = rustix::fs::open(namespace.path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| ExecuteError::new(Operation::Namespace, &namespace.path, errno))?;
+        joined.push((file, kind));
+    }
+    if !new.contains(Namespaces::MOUNT) {
+        return Err(ExecuteError::new(Operation::Plan, "a new mount namespace", Errno::INVAL));
+    }
+    Ok((new, joined))
+}
+
+/// The kernel's flag of a namespace kind.
+pub(super) fn flag(kind: NamespaceKind) -> Result<Namespaces, ExecuteError> {
+    match kind {
+        NamespaceKind::Unspecified => Err(ExecuteError::new(Operation::Plan, "namespace", Errno::INVAL)),
+        NamespaceKind::Mount => Ok(Namespaces::MOUNT),
+        NamespaceKind::Pid => Ok(Namespaces::PID),
+        NamespaceKind::Uts => Ok(Namespaces::UTS),
+        NamespaceKind::Ipc => Ok(Namespaces::IPC),
+        NamespaceKind::Network => Ok(Namespaces::NETWORK),
+        NamespaceKind::Cgroup => Ok(Namespaces::CGROUP),
+    }
+}
+
+fn object(error: &SyscallError) -> String {
+    error.to_string()
+}

@@ -1,0 +1,290 @@
+//! The child's steps, between the attaching of the root and the change of root. Every path is resolved
+//! beneath the root's descriptor. Nothing here allocates or takes a lock, unless the step fails: what runs
+//! here is a copy of its parent that shares nothing with it.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use gantry_linux::mount::{self, AttributeChange, FsContext, MountAttributes};
+use gantry_linux::namespace::{Namespaces, unshare};
+use gantry_linux::path::{Node, is_procfs, verify_node};
+use gantry_linux::proc::ProcFs;
+use gantry_linux::tty::{Pty, WindowSize, open_pty, set_window_size};
+use gantry_linux::{Errno, network, process as linux};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+
+use super::handshake::{self, Word};
+use super::prepare::{ReadyStep, propagation};
+use super::{Operation, beneath};
+use crate::plan;
+
+/// What failed in a step: which item of it, and why.
+pub(super) type Failed = (u32, Errno);
+
+/// What later steps need of earlier ones.
+pub(super) struct Setup<'a> {
+    /// The container's root.
+    pub(super) root: BorrowedFd<'a>,
+    /// Where the parent speaks.
+    pub(super) socket: BorrowedFd<'a>,
+    /// The copy of the host's null device; attached after its first use.
+    pub(super) null: Option<OwnedFd>,
+    /// Whether the parent says when the child is in its cgroup.
+    pub(super) terminal: Option<plan::Terminal>,
+    pub(super) pty: Option<Pty>,
+    devpts: Option<OwnedFd>,
+    proc: Option<ProcFs>,
+    empty: Option<OwnedFd>,
+    null_attached: bool,
+}
+
+impl<'a> Setup<'a> {
+    pub(super) fn new(
+        root: BorrowedFd<'a>,
+        socket: BorrowedFd<'a>,
+        null: Option<OwnedFd>,
+        terminal: Option<plan::Terminal>,
+    ) -> Self {
+        Self {
+            root,
+            socket,
+            null,
+            terminal,
+            pty: None,
+            devpts: None,
+            proc: None,
+            empty: None,
+            null_attached: false,
+        }
+    }
+
+    /// Carries out one step.
+    pub(super) fn step(&mut self, step: &ReadyStep<'_>) -> Result<(), Failed> {
+        let one = |errno: Errno| (0, errno);
+        match step {
+            ReadyStep::Mount { mount, target, no_links, may_be_proc } => {
+                self.mount(mount, target, *no_links, *may_be_proc).map_err(one)
+            }
+            ReadyStep::Bind { tree, folder, target, may_be_proc } => {
+                let place = if *folder { beneath::folder } else { beneath::file };
+                let place = place(self.root, target).map_err(one)?;
+                attach(tree.as_fd(), place.as_fd(), *may_be_proc).map_err(one)
+            }
+            ReadyStep::Device { device, path } => self.device(device, path).map_err(one),
+            ReadyStep::Symlink { path, target } => self.symlink(path, target).map_err(one),
+            ReadyStep::Folder(path) => beneath::folder(self.root, path).map(drop).map_err(one),
+            ReadyStep::Console => self.console().map_err(one),
+            ReadyStep::Mask(paths) => self.each(paths, Self::mask),
+            ReadyStep::Readonly(paths) => self.each(paths, Self::readonly),
+            ReadyStep::RootAttributes(set) => {
+                let change = AttributeChange { set: *set, ..AttributeChange::default() };
+                mount::set_attributes(self.root, &change).map_err(|error| one(error.errno))
+            }
+            ReadyStep::Hostname(name) => {
+                linux::set_hostname(name.as_bytes()).map_err(|error| one(error.errno))
+            }
+            ReadyStep::Domainname(name) => {
+                linux::set_domainname(name.as_bytes()).map_err(|error| one(error.errno))
+            }
+            ReadyStep::Sysctl { path, value } => self.sysctl(path, value).map_err(one),
+            ReadyStep::Loopback => network::bring_loopback_up().map_err(|error| one(error.errno)),
+            ReadyStep::EnterCgroupNamespace => {
+                handshake::await_word(self.socket, Word::InCgroup).map_err(one)?;
+                unshare(Namespaces::CGROUP).map_err(|error| one(error.errno))
+            }
+        }
+    }
+
+    fn mount(
+        &mut self,
+        step: &plan::Mount,
+        target: &CStr,
+        no_links: bool,
+        may_be_proc: bool,
+    ) -> Result<(), Errno> {
+        let mounted = fresh(step)?;
+        let find = if no_links { beneath::folder_without_links } else { beneath::folder };
+        let place = find(self.root, target)?;
+        attach(mounted.as_fd(), place.as_fd(), may_be_proc)?;
+        if step.fstype == "devpts" {
+            self.devpts = Some(mounted);
+        }
+        Ok(())
+    }
+
+    fn device(&self, step: &plan::Device, path: &CStr) -> Result<(), Errno> {
+        let (above, name) = beneath::split(path)?;
+        let parent = above.folder(self.root)?;
+        let mode = Mode::from_raw_mode(step.mode);
+        let kind = FileType::from_raw_mode(step.mode);
+        let device = rustix::fs::makedev(step.major, step.minor);
+        match rustix::fs::mknodat(&parent, name, kind, mode, device) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return self.existing_device(step, &parent, name),
+            Err(errno) => return Err(errno),
+        }
+        if (step.uid, step.gid) == (0, 0) {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(step.uid), Gid::from_raw(step.gid));
+        rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// A node that the image brought is taken if it is the right one, and refused otherwise.
+    #[expect(clippy::unused_self, reason = "a step of the setup like the others")]
+    fn existing_device(&self, step: &plan::Device, parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+        let (major, minor) = (step.major, step.minor);
+        let node = match FileType::from_raw_mode(step.mode) {
+            FileType::BlockDevice => Node::Block { major, minor },
+            FileType::Fifo => Node::Fifo,
+            _ => Node::Character { major, minor },
+        };
+        verify_node(found.as_fd(), node).map_err(|error| error.errno)
+    }
+
+    fn symlink(&self, path: &CStr, target: &CStr) -> Result<(), Errno> {
+        let (above, name) = beneath::split(path)?;
+        let parent = above.folder(self.root)?;
+        match rustix::fs::symlinkat(target, &parent, name) {
+            Err(Errno::EXIST) => Ok(()),
+            made => made,
+        }
+    }
+
+    /// The pseudo terminal comes from the devpts that was mounted, by descriptor, and `/dev/console` is its
+    /// peer, also by descriptor: no name inside the container is trusted (CVE-2025-52565).
+    fn console(&mut self) -> Result<(), Errno> {
+        let devpts = self.devpts.as_ref().ok_or(Errno::NODEV)?;
+        let pty = open_pty(devpts.as_fd()).map_err(|error| error.errno)?;
+        size(&pty, self.terminal)?;
+        let place = beneath::file(self.root, c"/dev/console")?;
+        let peer = mount::clone_tree(pty.peer.as_fd(), false).map_err(|error| error.errno)?;
+        attach(peer.as_fd(), place.as_fd(), false)?;
+        self.pty = Some(pty);
+        Ok(())
+    }
+
+    fn each(
+        &mut self,
+        paths: &[CString],
+        act: fn(&mut Self, OwnedFd) -> Result<(), Errno>,
+    ) -> Result<(), Failed> {
+        for (item, path) in (0..).zip(paths) {
+            match beneath::open(self.root, path) {
+                Ok(found) => act(self, found).map_err(|errno| (item, errno))?,
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(errno) => return Err((item, errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// One empty folder and one null device serve all: each is attached once, and copied from there, because
+    /// kernels before 6.15 copy attached mounts only.
+    fn mask(&mut self, found: OwnedFd) -> Result<(), Errno> {
+        if !beneath::is_folder(&found)? {
+            let null = self.null.as_ref().ok_or(Errno::NODEV)?;
+            cover(null, std::mem::replace(&mut self.null_attached, true), &found)?;
+            return Ok(());
+        }
+        if let Some(empty) = &self.empty {
+            return cover(empty, true, &found);
+        }
+        let attributes = MountAttributes::RDONLY
+            | MountAttributes::NOSUID
+            | MountAttributes::NODEV
+            | MountAttributes::NOEXEC;
+        let options = [("size", Some("0")), ("nr_inodes", Some("1"))];
+        let empty = mount::new_filesystem("tmpfs", &options, attributes).map_err(|error| error.errno)?;
+        cover(&empty, false, &found)?;
+        self.empty = Some(empty);
+        Ok(())
+    }
+
+    fn readonly(&mut self, found: OwnedFd) -> Result<(), Errno> {
+        let copy = mount::clone_tree(found.as_fd(), true).map_err(|error| error.errno)?;
+        let change =
+            AttributeChange { set: MountAttributes::RDONLY, recursive: true, ..AttributeChange::default() };
+        mount::set_attributes(copy.as_fd(), &change).map_err(|error| error.errno)?;
+        mount::attach(copy.as_fd(), found.as_fd()).map_err(|error| error.errno)
+    }
+
+    /// Through a procfs that is in no mount table and over which nobody can have mounted (CVE-2025-52881).
+    fn sysctl(&mut self, path: &CStr, value: &str) -> Result<(), Errno> {
+        let proc = match self.proc.take() {
+            Some(proc) => proc,
+            None => ProcFs::mount().map_err(|error| error.errno)?,
+        };
+        let path = path.to_str().map_err(|_| Errno::INVAL)?;
+        let written = proc.write(path, value.as_bytes()).map_err(|error| error.errno);
+        self.proc = Some(proc);
+        written
+    }
+}
+
+/// The size of a terminal that has one.
+pub(super) fn size(pty: &Pty, terminal: Option<plan::Terminal>) -> Result<(), Errno> {
+    let Some(size) = terminal.filter(|size| size.rows != 0) else { return Ok(()) };
+    let side = |value: u32| u16::try_from(value).map_err(|_| Errno::INVAL);
+    let size = WindowSize { rows: side(size.rows)?, columns: side(size.columns)? };
+    set_window_size(pty.master.as_fd(), size).map_err(|error| error.errno)
+}
+
+/// Which operation a step is, for its failure.
+pub(super) fn operation(step: &ReadyStep<'_>) -> Operation {
+    match step {
+        ReadyStep::Mount { .. } => Operation::Mount,
+        ReadyStep::Bind { .. } => Operation::Bind,
+        ReadyStep::Device { .. } => Operation::Device,
+        ReadyStep::Symlink { .. } => Operation::Symlink,
+        ReadyStep::Folder(_) => Operation::Folder,
+        ReadyStep::Console => Operation::Terminal,
+        ReadyStep::Mask(_) => Operation::Mask,
+        ReadyStep::Readonly(_) => Operation::Readonly,
+        ReadyStep::RootAttributes(_) => Operation::RootAttributes,
+        ReadyStep::Hostname(_) => Operation::Hostname,
+        ReadyStep::Domainname(_) => Operation::Domainname,
+        ReadyStep::Sysctl { .. } => Operation::Sysctl,
+        ReadyStep::Loopback => Operation::Loopback,
+        ReadyStep::EnterCgroupNamespace => Operation::CgroupNamespace,
+    }
+}
+
+fn fresh(step: &plan::Mount) -> Result<OwnedFd, Errno> {
+    let fail = |error: gantry_linux::SyscallError| error.errno;
+    let context = FsContext::open(&step.fstype).map_err(fail)?;
+    if !step.source.is_empty() {
+        context.set_string("source", &step.source).map_err(fail)?;
+    }
+    for setting in &step.settings {
+        match &setting.value {
+            Some(value) => context.set_string(&setting.key, value).map_err(fail)?,
+            None => context.set_flag(&setting.key).map_err(fail)?,
+        }
+    }
+    context.create().map_err(fail)?;
+    let mounted = context.mount(MountAttributes::from_bits_retain(step.attributes)).map_err(fail)?;
+    if let Some(propagation) = propagation(step.propagation)? {
+        let change = AttributeChange { propagation: Some(propagation), ..AttributeChange::default() };
+        mount::set_attributes(mounted.as_fd(), &change).map_err(fail)?;
+    }
+    Ok(mounted)
+}
+
+/// Attaches, unless a link led the target into procfs, where only targets that say so belong.
+fn attach(mounted: BorrowedFd<'_>, place: BorrowedFd<'_>, may_be_proc: bool) -> Result<(), Errno> {
+    if !may_be_proc && is_procfs(place).map_err(|error| error.errno)? {
+        return Err(Errno::LOOP);
+    }
+    mount::attach(mounted, place).map_err(|error| error.errno)
+}
+
+fn cover(template: &OwnedFd, attached: bool, found: &OwnedFd) -> Result<(), Errno> {
+    if !attached {
+        return mount::attach(template.as_fd(), found.as_fd()).map_err(|error| error.errno);
+    }
+    let copy = mount::clone_tree(template.as_fd(), false).map_err(|error| error.errno)?;
+    mount::attach(copy.as_fd(), found.as_fd()).map_err(|error| error.errno)
+}

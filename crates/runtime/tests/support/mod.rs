@@ -1,0 +1,195 @@
+//! A bundle: a busybox root filesystem in a temporary folder, a spec, and the running of it.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use gantry_linux::wait::wait_pidfd;
+use gantry_runtime::execute::{self, ExecuteError, Process, Stdio};
+use gantry_runtime::plan::{self, CgroupLayout, Overlay, Plan, PlanInput, Root, Rootfs};
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+
+/// What a finished process left.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Exit code, or 128 and the signal.
+    pub code: i32,
+    /// What it wrote.
+    pub stdout: String,
+    /// What it wrote as errors.
+    pub stderr: String,
+}
+
+/// A root filesystem and a spec.
+pub struct Bundle {
+    folder: tempfile::TempDir,
+    /// The spec as JSON; tests change it before they run it.
+    pub spec: Value,
+    /// Whether the tiny init is pid 1.
+    pub init: bool,
+}
+
+impl Bundle {
+    /// A bundle with the applets that tests use; `None`, said aloud, where it cannot be.
+    pub fn new_or_skip() -> Option<Self> {
+        let busybox =
+            ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|path| path.exists());
+        let Some(busybox) = busybox else {
+            skip("there is no busybox");
+            return None;
+        };
+        if gantry_linux::process::effective_uid() != 0 {
+            skip("needs root");
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in
+            ["lower/bin", "lower/proc", "lower/sys", "lower/dev", "lower/etc", "lower/tmp", "upper", "work"]
+        {
+            fs::create_dir_all(folder.path().join(name)).expect("create_dir_all");
+        }
+        fs::copy(busybox, folder.path().join("lower/bin/busybox")).expect("copy");
+        for applet in [
+            "sh", "cat", "echo", "ls", "id", "hostname", "true", "sleep", "stat", "readlink", "grep",
+            "touch", "mkdir", "pwd", "env", "stty", "tty", "kill", "ps", "test", "mount", "ifconfig", "wc",
+            "head",
+        ] {
+            symlink("busybox", folder.path().join("lower/bin").join(applet)).expect("symlink");
+        }
+        Some(Self { folder, spec: spec(), init: false })
+    }
+
+    /// A path in the read-only layer.
+    pub fn lower(&self, path: &str) -> PathBuf {
+        self.folder.path().join("lower").join(path)
+    }
+
+    /// A path beside the root filesystem, on the host.
+    pub fn host(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// The plan of the spec with these arguments.
+    pub fn plan(&self, args: &[&str]) -> Plan {
+        let mut spec = self.spec.clone();
+        spec["process"]["args"] = json!(args);
+        let spec: Spec = serde_json::from_value(spec).expect("a valid spec");
+        plan::compile(&spec, &self.input()).expect("a spec that compiles")
+    }
+
+    fn input(&self) -> PlanInput {
+        let path = |name: &str| self.folder.path().join(name).to_str().expect("utf-8").to_owned();
+        let overlay = Overlay {
+            lower: vec![path("lower")],
+            upper: path("upper"),
+            work: path("work"),
+            volatile: true,
+            settings: Vec::new(),
+        };
+        PlanInput {
+            rootfs: Rootfs { root: Some(Root::Overlay(overlay)) },
+            cgroups: CgroupLayout::Unified,
+            init: self.init,
+            filter: None,
+        }
+    }
+
+    /// Starts the command with pipes.
+    pub fn start(&self, args: &[&str]) -> Result<Started, ExecuteError> {
+        let (stdio, stdout, stderr) = pipes();
+        let created = execute::create(&self.plan(args), stdio)?;
+        Ok(Started { process: created.start()?.process, stdout, stderr })
+    }
+
+    /// Runs the command to its end.
+    pub fn run(&self, args: &[&str]) -> Outcome {
+        self.start(args).expect("a container that starts").outcome()
+    }
+
+    /// Runs a command that must not start.
+    pub fn refuse(&self, args: &[&str]) -> ExecuteError {
+        match self.start(args) {
+            Err(error) => error,
+            Ok(started) => panic!("it started and gave {:?}", started.outcome()),
+        }
+    }
+}
+
+/// A running process and the read ends of its pipes.
+pub struct Started {
+    /// The process.
+    pub process: Process,
+    stdout: File,
+    stderr: File,
+}
+
+impl Started {
+    /// Waits for the end and reads everything.
+    pub fn outcome(mut self) -> Outcome {
+        let mut outcome = Outcome { code: 0, stdout: String::new(), stderr: String::new() };
+        self.stdout.read_to_string(&mut outcome.stdout).expect("utf-8");
+        self.stderr.read_to_string(&mut outcome.stderr).expect("utf-8");
+        outcome.code = wait_pidfd(self.process.pidfd.as_fd()).expect("waitid").shell_code();
+        outcome
+    }
+}
+
+/// Standard descriptors with an empty input, and the read ends of output and error.
+pub fn pipes() -> (Stdio, File, File) {
+    let stdin = OwnedFd::from(File::open("/dev/null").expect("/dev/null"));
+    let (stdout_read, stdout) = std::io::pipe().expect("pipe");
+    let (stderr_read, stderr) = std::io::pipe().expect("pipe");
+    let file = |pipe: std::io::PipeReader| File::from(OwnedFd::from(pipe));
+    (
+        Stdio::Descriptors { stdin, stdout: stdout.into(), stderr: stderr.into() },
+        file(stdout_read),
+        file(stderr_read),
+    )
+}
+
+/// Says why a test does not run, where its output is kept.
+#[expect(clippy::print_stderr, reason = "a skip is counted by its line in the test's output")]
+pub fn skip(reason: &str) {
+    eprintln!("SKIP: {reason}");
+}
+
+/// A spec with everything a usual container has but limits and a filter.
+fn spec() -> Value {
+    let capabilities = json!(["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETUID", "CAP_SETGID"]);
+    json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "hostname": "gantry-test",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": [],
+            "env": ["PATH=/bin"],
+            "cwd": "/",
+            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
+            "noNewPrivileges": true
+        },
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+             "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+             "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
+            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}
+        ],
+        "linux": {
+            "namespaces": [
+                {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
+                {"type": "cgroup"}
+            ],
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi",
+                            "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+        }
+    })
+}
