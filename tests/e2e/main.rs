@@ -27,10 +27,39 @@ macro_rules! tests {
     };
 }
 
+mod counts;
+mod crash;
 mod daemon;
+mod disk;
+mod exit_codes;
+mod lifecycle;
+mod logs;
+mod options;
+mod pull;
+mod realistic;
+mod resources;
+mod security;
+mod streams;
 
 fn all(shared: &Arc<Shared>) -> Vec<Trial> {
-    [daemon::all].into_iter().flat_map(|file| file(shared)).collect()
+    [
+        counts::all,
+        crash::all,
+        daemon::all,
+        disk::all,
+        exit_codes::all,
+        lifecycle::all,
+        logs::all,
+        options::all,
+        pull::all,
+        realistic::all,
+        resources::all,
+        security::all,
+        streams::all,
+    ]
+    .into_iter()
+    .flat_map(|file| file(shared))
+    .collect()
 }
 
 fn main() {

@@ -159,12 +159,42 @@ impl Image {
         Ok(pushed(registry, repository, tag, digest, layers))
     }
 
+    /// Writes the image as a tar of an OCI image layout (image-spec, image-layout.md) that names it `name`.
+    pub fn write_archive(&self, file: &Path, name: &str) -> Result<()> {
+        let mut blobs = Vec::new();
+        let (manifest, _) = self.documents(|bytes| {
+            blobs.push(bytes.to_vec());
+            Ok(http::sha256(bytes))
+        })?;
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [{
+            "mediaType": MANIFEST, "digest": http::sha256(&manifest), "size": manifest.len(),
+            "annotations": {"org.opencontainers.image.ref.name": name, "io.containerd.image.name": name},
+        }]});
+        blobs.push(manifest);
+        let mut archive = Layer::new().file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#).file(
+            "index.json",
+            0o644,
+            &serde_json::to_vec(&index)?,
+        );
+        for blob in blobs {
+            let digest = http::sha256(&blob);
+            archive =
+                archive.file(&format!("blobs/sha256/{}", digest.trim_start_matches("sha256:")), 0o644, &blob);
+        }
+        Ok(std::fs::write(file, archive.tar()?)?)
+    }
+
     fn upload(&self, registry: &Registry, repository: &str) -> Result<(Vec<u8>, Vec<String>)> {
+        self.documents(|bytes| registry.push_blob(repository, bytes))
+    }
+
+    /// Makes the blobs and hands each to `keep`, which answers its digest; answers the manifest and the layers' digests.
+    fn documents(&self, mut keep: impl FnMut(&[u8]) -> Result<String>) -> Result<(Vec<u8>, Vec<String>)> {
         let mut descriptors = Vec::new();
         let mut digests = Vec::new();
         for layer in &self.layers {
             let blob = gzip(layer)?;
-            let digest = registry.push_blob(repository, &blob)?;
+            let digest = keep(&blob)?;
             descriptors.push(json!({"mediaType": LAYER, "digest": digest, "size": blob.len()}));
             digests.push(digest);
         }
@@ -173,7 +203,7 @@ impl Image {
             "rootfs": {"type": "layers", "diff_ids": self.layers.iter().map(|tar| http::sha256(tar)).collect::<Vec<_>>()},
         });
         let config = serde_json::to_vec(&config)?;
-        let digest = registry.push_blob(repository, &config)?;
+        let digest = keep(&config)?;
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST, "layers": descriptors,
             "config": {"mediaType": CONFIG, "digest": digest, "size": config.len()},

@@ -77,8 +77,19 @@ impl Terminal {
         Ok(())
     }
 
+    /// How the terminal is set, as `stty -a` says it.
+    pub fn settings(&self) -> Result<String> {
+        let output = Command::new("stty").arg("-a").stdin(self.keys.try_clone()?).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Waits for the program's end; answers its exit code.
     pub fn finish(mut self) -> Result<i32> {
+        self.await_end()
+    }
+
+    /// Waits for the program's end and keeps the terminal to be looked at; answers the exit code.
+    pub fn await_end(&mut self) -> Result<i32> {
         let end = until("the program at the terminal to end", seconds(20), || Ok(self.child.try_wait()?));
         if end.is_err() {
             let _ = self.child.kill();

@@ -1,0 +1,255 @@
+//! Is a container confined? The rows of the threat list that the first container can already be asked about, each seen
+//! from inside or checked on the host.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use gantry_tests::daemon::Daemon;
+use gantry_tests::trial::World;
+
+tests![
+    the_default_capabilities_are_few_and_none_is_inheritable,
+    capabilities_are_added_and_dropped,
+    a_user_that_is_not_root_has_no_capability,
+    a_privileged_container_has_them_all_but_its_users_do_not,
+    the_default_filter_refuses_what_the_profile_leaves_out,
+    a_filter_from_a_file_refuses_what_it_says,
+    an_unconfined_container_has_no_filter,
+    system_paths_are_masked_or_read_only,
+    no_descriptor_of_the_engine_is_open_inside,
+    the_shim_cannot_be_overwritten_from_inside,
+    a_working_folder_through_a_descriptor_is_refused,
+    no_new_privileges_is_set_when_asked,
+    the_host_network_shows_no_gantry_socket,
+    a_container_without_a_network_has_only_loopback,
+    the_daemons_environment_does_not_leak,
+    a_link_in_the_image_does_not_lead_out,
+];
+
+fn says(daemon: &Daemon, flags: &[&str], image: &str, script: &str) -> Result<String> {
+    daemon.ok(&[&["run", "--rm"], flags, &[image, "sh", "-c", script]].concat())
+}
+
+/// A capability set of the container's shell, from its status file.
+fn capabilities(daemon: &Daemon, flags: &[&str], image: &str, set: &str) -> Result<u64> {
+    let line = says(daemon, flags, image, &format!("grep {set}: /proc/self/status"))?;
+    Ok(u64::from_str_radix(line.split_whitespace().last().unwrap_or_default(), 16)?)
+}
+
+fn the_default_capabilities_are_few_and_none_is_inheritable(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    // The fourteen of docker, as a mask.
+    ensure!(capabilities(&daemon, &[], &image, "CapEff")? == 0xa804_25fb);
+    ensure!(capabilities(&daemon, &[], &image, "CapBnd")? == 0xa804_25fb);
+    ensure!(capabilities(&daemon, &[], &image, "CapInh")? == 0);
+    ensure!(capabilities(&daemon, &[], &image, "CapAmb")? == 0);
+    let id = daemon.ok(&["run", "-d", &image, "sleep", "1000"])?;
+    let status = daemon.ok(&["exec", &id, "cat", "/proc/self/status"])?;
+    ensure!(status.contains("CapInh:\t0000000000000000"), "an exec has inheritable capabilities: {status}");
+    world.done(daemon);
+    Ok(())
+}
+
+fn capabilities_are_added_and_dropped(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    ensure!(capabilities(&daemon, &["--cap-drop", "ALL"], &image, "CapEff")? == 0);
+    ensure!(
+        capabilities(&daemon, &["--cap-drop", "all", "--cap-add", "net_admin"], &image, "CapEff")? == 1 << 12
+    );
+    ensure!(capabilities(&daemon, &["--cap-drop", "CAP_CHOWN"], &image, "CapEff")? == 0xa804_25fa);
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_user_that_is_not_root_has_no_capability(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        ensure!(capabilities(&daemon, &["-u", "1000"], &image, set)? == 0, "{set}");
+    }
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_privileged_container_has_them_all_but_its_users_do_not(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let all = fs::read_to_string("/proc/sys/kernel/cap_last_cap")?.trim().parse::<u32>()?;
+    ensure!(capabilities(&daemon, &["--privileged"], &image, "CapEff")? == (1 << (all + 1)) - 1);
+    ensure!(
+        says(&daemon, &["--privileged"], &image, "mkdir /m && mount -t tmpfs none /m && echo mounted")?
+            == "mounted"
+    );
+    let user = ["--privileged", "--user", "1000"];
+    ensure!(capabilities(&daemon, &user, &image, "CapEff")? == 0);
+    ensure!(says(&daemon, &user, &image, "ls /root 2>&1 || true")?.contains("denied"));
+    world.done(daemon);
+    Ok(())
+}
+
+fn the_default_filter_refuses_what_the_profile_leaves_out(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    ensure!(says(&daemon, &[], &image, "grep Seccomp: /proc/self/status")?.ends_with('2'));
+    // With the capability in hand, it is the filter that says no to a mount without CAP_SYS_ADMIN in the profile's eyes.
+    let said =
+        says(&daemon, &[], &image, "unshare -m true 2>&1 || true; mount -t tmpfs none /tmp 2>&1 || true")?;
+    ensure!(said.lines().count() == 2 && said.to_lowercase().matches("not permitted").count() == 2, "{said}");
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_filter_from_a_file_refuses_what_it_says(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let file = daemon.path("profile.json");
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
+        [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13}]}"#;
+    fs::write(&file, profile)?;
+    let option = format!("seccomp={}", file.display());
+    let said = says(
+        &daemon,
+        &["--security-opt", &option],
+        &image,
+        "mkdir /new 2>&1 || true; touch /file && echo touched",
+    )?;
+    ensure!(said.contains("Permission denied") && said.ends_with("touched"), "{said}");
+    fs::write(&file, r#"{"defaultAction": "SCMP_ACT_NONSENSE"}"#)?;
+    daemon
+        .gantry(&["run", "--rm", "--security-opt", &option, &image, "true"])?
+        .exits(125)?
+        .complains("seccomp")?;
+    world.done(daemon);
+    Ok(())
+}
+
+fn an_unconfined_container_has_no_filter(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let flags = ["--security-opt", "seccomp=unconfined"];
+    ensure!(says(&daemon, &flags, &image, "grep Seccomp: /proc/self/status")?.ends_with('0'));
+    world.done(daemon);
+    Ok(())
+}
+
+fn system_paths_are_masked_or_read_only(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let script = "for f in kcore keys timer_list interrupts latency_stats sched_debug; do
+            [ ! -e /proc/$f ] || [ -z \"$(head -c 1 /proc/$f 2>/dev/null)\" ] || echo readable $f; done
+        for d in /proc/acpi /proc/scsi /sys/firmware /proc/asound /sys/devices/virtual/powercap; do
+            [ ! -e $d ] || [ -z \"$(ls $d)\" ] || echo filled $d; done
+        for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /proc/bus/x /proc/irq/default_smp_affinity /sys/kernel/x; do
+            (echo x >$f) 2>/dev/null && echo writable $f; done; true";
+    let said = says(&daemon, &[], &image, script)?;
+    ensure!(said.is_empty(), "{said}");
+    world.done(daemon);
+    Ok(())
+}
+
+fn no_descriptor_of_the_engine_is_open_inside(world: &World) -> Result<()> {
+    let (mut daemon, image) = world.daemon_with_busybox()?;
+    // A daemon that itself was started with descriptors of somebody else's must not pass them on.
+    daemon.stop()?;
+    daemon.wrap(&["bash", "-c", "exec 7</etc/passwd 8</etc 9<>/dev/null; exec \"$0\" \"$@\""]);
+    daemon.restart()?;
+    let open = says(&daemon, &[], &image, "exec ls /proc/self/fd")?;
+    // The last one is the folder that ls itself reads.
+    ensure!(open == "0\n1\n2\n3", "{open}");
+    let id = daemon.ok(&["run", "-d", &image, "sleep", "1000"])?;
+    ensure!(daemon.ok(&["exec", &id, "ls", "/proc/self/fd"])? == "0\n1\n2\n3");
+    let pid = daemon.container_pid(&id)?;
+    ensure!(fs::read_dir(format!("/proc/{pid}/fd"))?.count() == 3);
+    world.done(daemon);
+    Ok(())
+}
+
+fn the_shim_cannot_be_overwritten_from_inside(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let shim = gantry_tests::programs::program("gantry-shim");
+    let before = fs::read(&shim)?;
+    // CVE-2019-5736: the program that the container's first process was made of, reached through /proc.
+    let script = "echo broken >/proc/self/exe; for p in /proc/[0-9]*/exe; do (echo broken >$p) 2>/dev/null; done; true";
+    let _ = daemon.gantry(&["run", "--rm", "--privileged", &image, "sh", "-c", script])?;
+    let said = daemon.gantry(&["run", "--rm", "--entrypoint", "/proc/self/exe", &image, "--version"])?;
+    ensure!(said.code != 0, "the engine's own program was run inside: {said}");
+    ensure!(fs::read(&shim)? == before, "the shim's file changed");
+    daemon.gantry(&["run", "--rm", &image, "true"])?.exits(0)?;
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_working_folder_through_a_descriptor_is_refused(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    // CVE-2024-21626.
+    for number in 3..24 {
+        let folder = format!("/proc/self/fd/{number}");
+        let said = daemon.gantry(&["run", "--rm", "-w", &folder, &image, "ls", "."])?;
+        ensure!(said.code != 0, "{said}");
+    }
+    world.done(daemon);
+    Ok(())
+}
+
+fn no_new_privileges_is_set_when_asked(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let script = "grep NoNewPrivs /proc/self/status";
+    ensure!(says(&daemon, &["--security-opt", "no-new-privileges"], &image, script)?.ends_with('1'));
+    ensure!(says(&daemon, &[], &image, script)?.ends_with('0'));
+    world.done(daemon);
+    Ok(())
+}
+
+fn the_host_network_shows_no_gantry_socket(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let said =
+        says(&daemon, &["--network", "host"], &image, "cat /proc/net/unix; readlink /proc/self/ns/net")?;
+    let abstract_ones = said.lines().filter(|line| line.contains('@') && line.contains("gantry")).count();
+    ensure!(abstract_ones == 0, "{said}");
+    let hosts = fs::read_link("/proc/self/ns/net")?;
+    ensure!(said.ends_with(&*hosts.to_string_lossy()), "not the host's network: {said}");
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_container_without_a_network_has_only_loopback(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let script = "ls /sys/class/net; ping -c 1 -W 1 127.0.0.1 >/dev/null && echo up";
+    ensure!(says(&daemon, &["--network", "none"], &image, script)? == "lo\nup");
+    world.done(daemon);
+    Ok(())
+}
+
+fn the_daemons_environment_does_not_leak(world: &World) -> Result<()> {
+    let mut daemon = Daemon::prepare()?;
+    daemon.set_env("CANARY_OF_THE_DAEMON", "sings");
+    daemon.restart()?;
+    let image = &world.shared.busybox.reference;
+    daemon.ok(&["pull", "-q", image])?;
+    ensure!(!says(&daemon, &[], image, "env; cat /proc/1/environ")?.contains("CANARY"));
+    let id = daemon.ok(&["run", "-d", image, "sleep", "1000"])?;
+    ensure!(!daemon.ok(&["exec", &id, "env"])?.contains("CANARY"));
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_link_in_the_image_does_not_lead_out(world: &World) -> Result<()> {
+    use gantry_tests::fixture::busybox;
+    use gantry_tests::image::Layer;
+    let (daemon, _) = world.daemon_with_busybox()?;
+    let canary = daemon.path("canary");
+    fs::create_dir(&canary)?;
+    let target = canary.display().to_string();
+    let layer = Layer::new()
+        .symlink("out", &target)
+        .symlink("up", "../../../../../../../tmp")
+        .symlink("sys", &target);
+    let image = busybox(None)?.layer(&layer)?.push(&world.shared.registry, "links", "latest")?.reference;
+    daemon.ok(&["pull", "-q", &image])?;
+    let source = daemon.path("source");
+    fs::create_dir(&source)?;
+    for point in ["/out/mount", "/out", "/up/gantry-canary"] {
+        let volume = format!("{}:{point}", source.display());
+        // Whether it is refused or resolved inside, the host's folder stays as it is.
+        let _ = daemon.gantry(&["run", "--rm", "-v", &volume, &image, "true"])?;
+        let _ = daemon.gantry(&["run", "--rm", "-w", point, &image, "touch", "file"])?;
+    }
+    ensure!(fs::read_dir(&canary)?.count() == 0, "something was made on the host");
+    ensure!(!std::path::Path::new("/tmp/gantry-canary").exists(), "something was made in the host's /tmp");
+    world.done(daemon);
+    Ok(())
+}
