@@ -26,7 +26,8 @@ fn files_stay_small() {
 fn every_source_file_begins_by_saying_what_it_is_for() {
     let mut findings = Vec::new();
     for source in sources(&["crates", "tests"], &[".rs"]) {
-        if !source.text.starts_with("//! ") {
+        // The tests of a module, moved out of its file, answer to that file's first paragraph.
+        if !source.text.starts_with("//! ") && !source.path.ends_with("/tests.rs") {
             findings.push(source.path);
         }
     }
