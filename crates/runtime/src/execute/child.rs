@@ -7,6 +7,7 @@ use gantry_linux::mount::{self, Propagation};
 use gantry_linux::namespace::enter;
 use gantry_linux::process::{self as linux, exit_now};
 use gantry_linux::signal::Signal;
+use gantry_linux::tty::Pty;
 
 use super::handshake::{Trouble, Word, await_word, tell_master, tell_ready, tell_trouble};
 use super::prepare::Ready;
@@ -60,7 +61,7 @@ fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<(), Trouble> 
     change_root(ready.root.as_fd())?;
     let pty = setup.pty.take();
     drop(setup);
-    become_process(&ready.process, &ready.stdio, pty.as_ref(), socket, !ready.init)
+    become_process(&ready.process, &ready.stdio, pty, socket, !ready.init)
 }
 
 /// The old root lies on top of the new one for a moment, and goes with everything on it.
@@ -75,19 +76,20 @@ fn change_root(root: BorrowedFd<'_>) -> Result<(), Trouble> {
 pub(super) fn become_process(
     process: &ReadyProcess,
     stdio: &Stdio,
-    pty: Option<&gantry_linux::tty::Pty>,
+    pty: Option<Pty>,
     socket: BorrowedFd<'_>,
     own_session: bool,
 ) -> Result<(), Trouble> {
-    let files = match (stdio, pty) {
+    let files = match (stdio, &pty) {
         (Stdio::Descriptors { stdin, stdout, stderr }, _) => [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
         (Stdio::Terminal, Some(pty)) => three(&pty.peer),
         (Stdio::Terminal, None) => return Err(trouble(Operation::Terminal, 0, gantry_linux::Errno::NODEV)),
     };
     process.take_stdio(files)?;
-    if let Some(pty) = pty {
+    if let Some(pty) = &pty {
         at(Operation::Handshake, tell_master(socket, pty.master.as_fd()))?;
     }
+    drop(pty);
     // Nothing of the host's stays open, not even until the exec (CVE-2016-9962, CVE-2024-21626).
     at(Operation::Stdio, linux::close_all_but(&[socket]))?;
     process.become_it(own_session)?;

@@ -94,7 +94,7 @@ fn set_up(
         Stdio::Descriptors { .. } => None,
         Stdio::Terminal => Some(terminal(process)?),
     };
-    become_process(process, stdio, pty.as_ref(), socket, true)
+    become_process(process, stdio, pty, socket, true)
 }
 
 /// A pseudo terminal of the container's devpts, which the container may have replaced: what is opened is

@@ -125,35 +125,41 @@ fn ready(op: &Op) -> Result<ReadyStep<'_>, ExecuteError> {
 
 fn root(root: &Root) -> Result<OwnedFd, ExecuteError> {
     match root {
-        Root::Overlay(overlay) => {
-            let lower: Vec<&str> = overlay.lower.iter().map(String::as_str).collect();
-            let options: Vec<_> = overlay
-                .settings
-                .iter()
-                .map(|setting| (setting.key.as_str(), setting.value.as_deref()))
-                .collect();
-            let writable =
-                (!overlay.upper.is_empty()).then_some((overlay.upper.as_str(), overlay.work.as_str()));
-            overlay::Overlay {
-                lower: &lower,
-                upper_and_work: writable,
-                volatile: overlay.volatile,
-                options: &options,
-            }
-            .mount(MountAttributes::empty())
-            .map_err(|error| ExecuteError::new(Operation::Rootfs, object(&error), error.errno))
-        }
+        Root::Overlay(overlay) => mount_overlay(overlay)
+            .map_err(|error| ExecuteError::new(Operation::Rootfs, error.to_string(), error.errno)),
         Root::Folder(path) => {
             let fail = |errno| ExecuteError::new(Operation::Rootfs, path, errno);
-            let folder = rustix::fs::open(
-                path.as_str(),
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-            .map_err(fail)?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let folder = rustix::fs::open(path.as_str(), flags, Mode::empty()).map_err(fail)?;
             mount::clone_tree(folder.as_fd(), true).map_err(|error| fail(error.errno))
         }
     }
+}
+
+fn mount_overlay(overlay: &plan::Overlay) -> Result<OwnedFd, SyscallError> {
+    let lower: Vec<&str> = overlay.lower.iter().map(String::as_str).collect();
+    let options: Vec<_> =
+        overlay.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_deref())).collect();
+    let (upper, work) = (overlay.upper.as_str(), overlay.work.as_str());
+    let asked = overlay::Overlay {
+        lower: &lower,
+        upper_and_work: (!upper.is_empty()).then_some((upper, work)),
+        volatile: overlay.volatile,
+        options: &options,
+    };
+    match asked.mount(MountAttributes::empty()) {
+        // An overlay whose writes are not synced leaves a mark, so that nobody trusts the upper folder after a
+        // power cut. Whoever asked for such a container accepted that; its next start takes the mark away.
+        Err(error) if error.errno == Errno::INVAL && overlay.volatile && remove_volatile_mark(work) => {
+            asked.mount(MountAttributes::empty())
+        }
+        mounted => mounted,
+    }
+}
+
+fn remove_volatile_mark(work: &str) -> bool {
+    let mark = format!("{work}/work/incompat/volatile");
+    rustix::fs::unlink(format!("{mark}/dirty")).is_ok() && rustix::fs::rmdir(mark).is_ok()
 }
 
 /// Opens and copies the host side of a bind mount, with its attributes set: it is finished but for its place.
@@ -237,8 +243,4 @@ pub(super) fn flag(kind: NamespaceKind) -> Result<Namespaces, ExecuteError> {
         NamespaceKind::Network => Ok(Namespaces::NETWORK),
         NamespaceKind::Cgroup => Ok(Namespaces::CGROUP),
     }
-}
-
-fn object(error: &SyscallError) -> String {
-    error.to_string()
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use gantry_linux::signal::{Signal, send_to_pidfd};
 use gantry_linux::wait::wait_pidfd;
 use gantry_runtime::execute::{self, ExecuteError, Process, Stdio};
 use gantry_runtime::plan::{self, CgroupLayout, Overlay, Plan, PlanInput, Root, Rootfs};
@@ -14,27 +15,27 @@ use serde_json::{Value, json};
 
 /// What a finished process left.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Exit code, or 128 and the signal.
-    pub code: i32,
+    pub(crate) code: i32,
     /// What it wrote.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// What it wrote as errors.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 /// A root filesystem and a spec.
-pub struct Bundle {
+pub(crate) struct Bundle {
     folder: tempfile::TempDir,
     /// The spec as JSON; tests change it before they run it.
-    pub spec: Value,
+    pub(crate) spec: Value,
     /// Whether the tiny init is pid 1.
-    pub init: bool,
+    pub(crate) init: bool,
 }
 
 impl Bundle {
     /// A bundle with the applets that tests use; `None`, said aloud, where it cannot be.
-    pub fn new_or_skip() -> Option<Self> {
+    pub(crate) fn new_or_skip() -> Option<Self> {
         let busybox =
             ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|path| path.exists());
         let Some(busybox) = busybox else {
@@ -63,17 +64,17 @@ impl Bundle {
     }
 
     /// A path in the read-only layer.
-    pub fn lower(&self, path: &str) -> PathBuf {
+    pub(crate) fn lower(&self, path: &str) -> PathBuf {
         self.folder.path().join("lower").join(path)
     }
 
     /// A path beside the root filesystem, on the host.
-    pub fn host(&self, path: &str) -> PathBuf {
+    pub(crate) fn host(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
     }
 
     /// The plan of the spec with these arguments.
-    pub fn plan(&self, args: &[&str]) -> Plan {
+    pub(crate) fn plan(&self, args: &[&str]) -> Plan {
         let mut spec = self.spec.clone();
         spec["process"]["args"] = json!(args);
         let spec: Spec = serde_json::from_value(spec).expect("a valid spec");
@@ -98,19 +99,22 @@ impl Bundle {
     }
 
     /// Starts the command with pipes.
-    pub fn start(&self, args: &[&str]) -> Result<Started, ExecuteError> {
-        let (stdio, stdout, stderr) = pipes();
-        let created = execute::create(&self.plan(args), stdio)?;
-        Ok(Started { process: created.start()?.process, stdout, stderr })
+    pub(crate) fn start(&self, args: &[&str]) -> Result<Started, ExecuteError> {
+        start(&self.plan(args))
+    }
+
+    /// Runs a plan to its end.
+    pub(crate) fn run_plan(&self, plan: &Plan) -> Outcome {
+        start(plan).expect("a container that starts").outcome()
     }
 
     /// Runs the command to its end.
-    pub fn run(&self, args: &[&str]) -> Outcome {
+    pub(crate) fn run(&self, args: &[&str]) -> Outcome {
         self.start(args).expect("a container that starts").outcome()
     }
 
     /// Runs a command that must not start.
-    pub fn refuse(&self, args: &[&str]) -> ExecuteError {
+    pub(crate) fn refuse(&self, args: &[&str]) -> ExecuteError {
         match self.start(args) {
             Err(error) => error,
             Ok(started) => panic!("it started and gave {:?}", started.outcome()),
@@ -118,17 +122,40 @@ impl Bundle {
     }
 }
 
+fn start(plan: &Plan) -> Result<Started, ExecuteError> {
+    let (stdio, stdout, stderr) = pipes();
+    let created = execute::create(plan, stdio)?;
+    Ok(Started::new(created.start()?.process, stdout, stderr))
+}
+
 /// A running process and the read ends of its pipes.
-pub struct Started {
+pub(crate) struct Started {
     /// The process.
-    pub process: Process,
+    pub(crate) process: Process,
     stdout: File,
     stderr: File,
 }
 
 impl Started {
+    /// A process whose pipes are these.
+    pub(crate) fn new(process: Process, stdout: File, stderr: File) -> Self {
+        Self { process, stdout, stderr }
+    }
+
+    /// Waits for one line of output.
+    pub(crate) fn read_line(&mut self) {
+        let mut byte = [0];
+        while self.stdout.read(&mut byte).expect("read") == 1 && byte != *b"\n" {}
+    }
+
+    /// Ends it.
+    pub(crate) fn kill(self) {
+        send_to_pidfd(self.process.pidfd.as_fd(), Signal::KILL).expect("pidfd_send_signal");
+        self.outcome();
+    }
+
     /// Waits for the end and reads everything.
-    pub fn outcome(mut self) -> Outcome {
+    pub(crate) fn outcome(mut self) -> Outcome {
         let mut outcome = Outcome { code: 0, stdout: String::new(), stderr: String::new() };
         self.stdout.read_to_string(&mut outcome.stdout).expect("utf-8");
         self.stderr.read_to_string(&mut outcome.stderr).expect("utf-8");
@@ -138,7 +165,7 @@ impl Started {
 }
 
 /// Standard descriptors with an empty input, and the read ends of output and error.
-pub fn pipes() -> (Stdio, File, File) {
+pub(crate) fn pipes() -> (Stdio, File, File) {
     let stdin = OwnedFd::from(File::open("/dev/null").expect("/dev/null"));
     let (stdout_read, stdout) = std::io::pipe().expect("pipe");
     let (stderr_read, stderr) = std::io::pipe().expect("pipe");
@@ -152,7 +179,7 @@ pub fn pipes() -> (Stdio, File, File) {
 
 /// Says why a test does not run, where its output is kept.
 #[expect(clippy::print_stderr, reason = "a skip is counted by its line in the test's output")]
-pub fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     eprintln!("SKIP: {reason}");
 }
 

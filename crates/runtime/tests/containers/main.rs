@@ -1,0 +1,9 @@
+//! Containers for real: a busybox in a temporary folder, from a spec through the compiler and the executor.
+//! Needs root and a static busybox; says SKIP with the reason otherwise. Nothing is left behind.
+
+mod command;
+mod confinement;
+mod hostile;
+mod join;
+mod support;
+mod terminal;
