@@ -3,6 +3,7 @@
 //! (the shim) only the plan's types and the executor are, with no JSON and no OCI types in the process.
 
 pub mod execute;
+pub mod cgroup;
 pub mod plan;
 #[cfg(feature = "plan")]
 pub mod seccomp;

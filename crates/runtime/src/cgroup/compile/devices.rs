@@ -1,0 +1,226 @@
+//! Which devices may be opened or made? The spec's list is read as version 1's kernel reads it, rule after
+//! rule: a rule for all devices decides what is the rule and what the exception. It begins with a denial of
+//! everything, said or not (runc's GHSA-g54h-m393-cpwq), and ends with the devices that every container has, as
+//! in runc. The result is written to version 1's files or compiled to version 2's eBPF programme.
+
+use std::collections::BTreeMap;
+
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+
+use super::{CgroupPlanError, Limit};
+
+/// The rules after all were read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    allow_by_default: bool,
+    exceptions: BTreeMap<Devices, Access>,
+}
+
+/// A kind of devices and their numbers; `None` is every number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Devices {
+    is_block: bool,
+    major: Option<u32>,
+    minor: Option<u32>,
+}
+
+/// What is done with a device, in the bits of eBPF's context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Access(u8);
+
+impl Access {
+    const MKNOD: u8 = 1;
+    const READ: u8 = 2;
+    const WRITE: u8 = 4;
+    const ALL: Self = Self(7);
+}
+
+/// What every container may use: making any node, and null, zero, full, random, urandom, tty, console, ptmx and
+/// the pseudo terminals. The runtime makes these nodes, so that the spec need not allow them.
+const DEFAULTS: [(bool, Option<u32>, Option<u32>, u8); 11] = [
+    (false, None, None, Access::MKNOD),
+    (true, None, None, Access::MKNOD),
+    (false, Some(1), Some(3), 7),
+    (false, Some(1), Some(5), 7),
+    (false, Some(1), Some(7), 7),
+    (false, Some(1), Some(8), 7),
+    (false, Some(1), Some(9), 7),
+    (false, Some(5), Some(0), 7),
+    (false, Some(5), Some(1), 7),
+    (false, Some(5), Some(2), 7),
+    (false, Some(136), None, 7),
+];
+
+impl Rules {
+    pub(super) fn of(spec: Option<&[LinuxDeviceCgroup]>) -> Result<Self, CgroupPlanError> {
+        let mut rules = Self { allow_by_default: false, exceptions: BTreeMap::new() };
+        for rule in spec.unwrap_or_default() {
+            let access = access(rule.access().as_deref().unwrap_or("rwm"))?;
+            let numbers = (number(rule.major())?, number(rule.minor())?);
+            match (rule.typ().unwrap_or(LinuxDeviceType::A), numbers) {
+                (LinuxDeviceType::A, (None, None)) => {
+                    rules.allow_by_default = rule.allow();
+                    rules.exceptions.clear();
+                }
+                (LinuxDeviceType::C | LinuxDeviceType::U, (major, minor)) => {
+                    rules.apply(rule.allow(), Devices { is_block: false, major, minor }, access);
+                }
+                (LinuxDeviceType::B, (major, minor)) => {
+                    rules.apply(rule.allow(), Devices { is_block: true, major, minor }, access);
+                }
+                (LinuxDeviceType::A, (Some(_), _) | (_, Some(_))) | (LinuxDeviceType::P, _) => {
+                    let rule = "all devices have no numbers, and fifos are no devices";
+                    return Err(CgroupPlanError::value("devices.type", "a", rule));
+                }
+            }
+        }
+        for (is_block, major, minor, access) in DEFAULTS {
+            rules.apply(true, Devices { is_block, major, minor }, Access(access));
+        }
+        Ok(rules)
+    }
+
+    fn apply(&mut self, allow: bool, devices: Devices, access: Access) {
+        let known = self.exceptions.get(&devices).map_or(0, |access| access.0);
+        let bits = if allow == self.allow_by_default { known & !access.0 } else { known | access.0 };
+        if bits == 0 {
+            self.exceptions.remove(&devices);
+        } else {
+            self.exceptions.insert(devices, Access(bits));
+        }
+    }
+
+    /// Version 1's files. A new folder allows what its parent does: everything.
+    pub(super) fn legacy_writes(&self) -> Vec<Limit> {
+        let file = if self.allow_by_default { "devices.deny" } else { "devices.allow" };
+        let head = (!self.allow_by_default).then(|| Limit::new("devices", "devices.deny", "a"));
+        let exceptions = self.exceptions.iter().map(|(devices, access)| {
+            let star =
+                |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+            let kind = if devices.is_block { 'b' } else { 'c' };
+            let value =
+                format!("{kind} {}:{} {}", star(devices.major), star(devices.minor), letters(*access));
+            Limit::new("devices", file, value)
+        });
+        head.into_iter().chain(exceptions).collect()
+    }
+
+    /// Version 2's programme, or nothing when everything is allowed.
+    pub(super) fn programme(&self) -> Vec<u8> {
+        if self.allow_by_default && self.exceptions.is_empty() {
+            return Vec::new();
+        }
+        let mut code = Code::default();
+        // struct bpf_cgroup_dev_ctx: kind in the low half of the first word, access in its high half.
+        code.load(Code::KIND, 0).and(Code::KIND, 0xffff);
+        code.load(Code::ACCESS, 0).shift_right(Code::ACCESS, 16);
+        code.load(Code::MAJOR, 4).load(Code::MINOR, 8);
+        for (devices, access) in &self.exceptions {
+            code.exception(*devices, *access, !self.allow_by_default);
+        }
+        code.answer(self.allow_by_default);
+        code.bytes
+    }
+}
+
+fn access(text: &str) -> Result<Access, CgroupPlanError> {
+    let bit = |letter| match letter {
+        'm' => Some(Access::MKNOD),
+        'r' => Some(Access::READ),
+        'w' => Some(Access::WRITE),
+        _ => None,
+    };
+    let bits = text.chars().try_fold(0, |bits, letter| Some(bits | bit(letter)?));
+    let refused = || CgroupPlanError::value("devices.access", text, "it is made of r, w and m");
+    bits.filter(|bits| *bits != 0).map(Access).ok_or_else(refused)
+}
+
+fn letters(access: Access) -> String {
+    [(Access::READ, 'r'), (Access::WRITE, 'w'), (Access::MKNOD, 'm')]
+        .iter()
+        .filter_map(|(bit, letter)| (access.0 & bit != 0).then_some(*letter))
+        .collect()
+}
+
+/// A device number; missing or -1 is every number.
+fn number(value: Option<i64>) -> Result<Option<u32>, CgroupPlanError> {
+    const MAX: i64 = (1 << 20) - 1;
+    match value {
+        None | Some(-1) => Ok(None),
+        Some(value @ 0..=MAX) => Ok(u32::try_from(value).ok()),
+        Some(value) => Err(CgroupPlanError::value("devices", value, "a number goes from 0 to 1048575")),
+    }
+}
+
+/// eBPF being written. Registers as the kernel's `BPF_REG_*`; `r1` is the context at first and scratch later.
+#[derive(Default)]
+struct Code {
+    bytes: Vec<u8>,
+}
+
+impl Code {
+    const RESULT: u8 = 0;
+    const CONTEXT: u8 = 1;
+    const SCRATCH: u8 = 6;
+    const KIND: u8 = 2;
+    const ACCESS: u8 = 3;
+    const MAJOR: u8 = 4;
+    const MINOR: u8 = 5;
+
+    fn emit(&mut self, code: u8, target: u8, source: u8, offset: i16, immediate: u32) -> &mut Self {
+        self.bytes.extend([code, target | (source << 4)]);
+        self.bytes.extend(offset.to_ne_bytes());
+        self.bytes.extend(immediate.to_ne_bytes());
+        self
+    }
+
+    fn load(&mut self, target: u8, offset: i16) -> &mut Self {
+        self.emit(0x61, target, Self::CONTEXT, offset, 0)
+    }
+
+    fn and(&mut self, target: u8, mask: u32) -> &mut Self {
+        self.emit(0x54, target, 0, 0, mask)
+    }
+
+    fn shift_right(&mut self, target: u8, bits: u32) -> &mut Self {
+        self.emit(0x74, target, 0, 0, bits)
+    }
+
+    fn answer(&mut self, allow: bool) -> &mut Self {
+        self.emit(0xb7, Self::RESULT, 0, 0, u32::from(allow)).emit(0x95, 0, 0, 0, 0)
+    }
+
+    /// Answers when the request is for these devices, and goes on otherwise. An allowed exception must cover
+    /// all that is asked; a denied one need only touch it.
+    fn exception(&mut self, devices: Devices, access: Access, allow: bool) {
+        const JUMP_UNLESS_EQUAL: u8 = 0x55;
+        const JUMP_UNLESS_EQUAL_REGISTER: u8 = 0x5d;
+        const JUMP_IF_EQUAL: u8 = 0x15;
+        const MOVE_REGISTER: u8 = 0xbc;
+        let checks_access = access != Access::ALL;
+        // From the last instruction on, so that each jump knows how far the next exception is.
+        let numbers = [(Self::MAJOR, devices.major), (Self::MINOR, devices.minor)];
+        let numbers: Vec<(u8, u32)> =
+            numbers.iter().filter_map(|(register, n)| Some((*register, (*n)?))).collect();
+        let mut left =
+            i16::try_from(numbers.len()).expect("two at the most") + 2 + if checks_access { 3 } else { 0 };
+        self.emit(JUMP_UNLESS_EQUAL, Self::KIND, 0, left, if devices.is_block { 1 } else { 2 });
+        if checks_access {
+            left -= 3;
+            self.emit(MOVE_REGISTER, Self::SCRATCH, Self::ACCESS, 0, 0).and(Self::SCRATCH, access.0.into());
+            if allow {
+                self.emit(JUMP_UNLESS_EQUAL_REGISTER, Self::SCRATCH, Self::ACCESS, left, 0);
+            } else {
+                self.emit(JUMP_IF_EQUAL, Self::SCRATCH, 0, left, 0);
+            }
+        }
+        for (register, number) in numbers {
+            left -= 1;
+            self.emit(JUMP_UNLESS_EQUAL, register, 0, left, number);
+        }
+        self.answer(allow);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! How a container's folders are made, limited and joined, in few calls: on a warm machine one mkdir per
+//! hierarchy and three calls per limit. The folders above are made, and on version 2 their controllers
+//! enabled, only when the plain mkdir finds them missing. A process is born in the version 2 folder
+//! ([`Cgroup::clone_target`]) and written into those of version 1 ([`Cgroup::join`]), each from outside.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use gantry_linux::{Errno, Object, Pid, SyscallError, bpf};
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::{CgroupError, CgroupPlan, Folder, Version, Write};
+
+/// Folders are seen by the container's users, whatever the umask of the process that makes them.
+const FOLDER_MODE: u32 = 0o755;
+
+/// A container's control group on the host. Small, for a supervisor keeps it for life.
+#[derive(Debug)]
+pub struct Cgroup {
+    pub(super) path: Box<str>,
+    pub(super) places: Box<[Place]>,
+    unified: Option<OwnedFd>,
+}
+
+/// One folder of it.
+#[derive(Debug)]
+pub(super) struct Place {
+    mountpoint: Box<str>,
+    pub(super) role: Role,
+}
+
+/// What a folder is good for beside its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Version 2: birth, death, and with controllers memory events.
+    Unified,
+    /// Version 1, `freezer`.
+    Freezer,
+    /// Version 1, `memory`.
+    Memory,
+    /// Any other version 1 hierarchy.
+    Other,
+}
+
+impl Place {
+    pub(super) fn folder(&self, path: &str) -> String {
+        format!("{}/{path}", self.mountpoint)
+    }
+}
+
+impl Cgroup {
+    /// Makes every folder and writes every limit. A folder that a crash left behind without processes is made
+    /// anew; after a failure nothing of the container is left.
+    pub fn create(plan: &CgroupPlan) -> Result<Self, CgroupError> {
+        let mut made = Self { path: plan.path.as_str().into(), places: places(plan), unified: None };
+        match made.make(plan) {
+            Ok(()) => Ok(made),
+            Err(error) => {
+                // The first failure is what counts; a folder that stays is found by its name later.
+                let _ = made.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// The group that a plan made before, for a supervisor that starts again. Does not look whether it is there,
+    /// but for the version 2 folder.
+    pub fn open(plan: &CgroupPlan) -> Result<Self, CgroupError> {
+        let mut opened = Self { path: plan.path.as_str().into(), places: places(plan), unified: None };
+        opened.open_unified()?;
+        Ok(opened)
+    }
+
+    /// The version 2 folder, for CLONE_INTO_CGROUP; `None` on a machine with version 1 alone.
+    pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
+        self.unified.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Puts a process into the version 1 folders. Nothing to do on version 2, where it was born in its folder.
+    pub fn join(&self, pid: Pid) -> Result<(), CgroupError> {
+        let value = pid.to_string();
+        for place in self.places.iter().filter(|place| place.role != Role::Unified) {
+            let folder = place.folder(&self.path);
+            let file = format!("{folder}/cgroup.procs");
+            let joined = match write_file(&file, &value) {
+                // A cpuset without processors takes nobody: the folders above were made by somebody else.
+                Err(error) if error.errno == Errno::NOSPC => {
+                    fill_cpusets(&place.mountpoint, &self.path).and_then(|()| write_file(&file, &value))
+                }
+                other => other,
+            };
+            joined.map_err(|source| CgroupError::Join { pid: pid.as_raw(), path: folder, source })?;
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, plan: &CgroupPlan) -> Result<(), CgroupError> {
+        for folder in &plan.folders {
+            let path = format!("{}/{}", folder.mountpoint, plan.path);
+            let made = make_folder(&path).or_else(|error| match error.errno {
+                Errno::NOENT => make_above(folder, &plan.path).and_then(|()| make_folder(&path)),
+                Errno::EXIST => remove_empty(&path).and_then(|()| make_folder(&path)),
+                _ => Err(error),
+            });
+            made.map_err(|source| CgroupError::Create { path: path.clone(), source })?;
+            for write in &folder.writes {
+                apply(folder, &plan.path, write)?;
+            }
+        }
+        self.open_unified()?;
+        if let (Some(unified), false) = (&self.unified, plan.device_filter.is_empty()) {
+            filter_devices(unified.as_fd(), &plan.device_filter)
+                .map_err(|source| CgroupError::DeviceFilter { path: plan.path.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    fn open_unified(&mut self) -> Result<(), CgroupError> {
+        if let Some(place) = self.places.iter().find(|place| place.role == Role::Unified) {
+            let path = place.folder(&self.path);
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(path.as_str(), flags, Mode::empty());
+            let source = |errno| SyscallError::new("open", Object::Name("a folder"), errno);
+            self.unified = Some(opened.map_err(|errno| CgroupError::Read { path, source: source(errno) })?);
+        }
+        Ok(())
+    }
+}
+
+fn places(plan: &CgroupPlan) -> Box<[Place]> {
+    let place = |folder: &Folder| {
+        let has = |name: &str| folder.controllers.iter().any(|controller| controller == name);
+        let role = match folder.version() {
+            Version::Unified => Role::Unified,
+            Version::Legacy if has("freezer") => Role::Freezer,
+            Version::Legacy if has("memory") => Role::Memory,
+            Version::Legacy => Role::Other,
+        };
+        Place { mountpoint: folder.mountpoint.as_str().into(), role }
+    };
+    plan.folders.iter().map(place).collect()
+}
+
+/// Writes one limit. On version 2 a missing file may mean that a controller is not enabled above.
+pub(super) fn apply(folder: &Folder, path: &str, write: &Write) -> Result<(), CgroupError> {
+    let base = format!("{}/{path}", folder.mountpoint);
+    if let Some(preferred) = &write.preferred {
+        match write_file(&format!("{base}/{}", preferred.file), &preferred.value) {
+            Err(error) if error.errno == Errno::NOENT => {}
+            Ok(()) => return Ok(()),
+            Err(source) => {
+                let path = format!("{base}/{}", preferred.file);
+                return Err(CgroupError::Limit { path, value: preferred.value.clone(), source });
+            }
+        }
+    }
+    let file = format!("{base}/{}", write.file);
+    let written = match write_file(&file, &write.value) {
+        Err(error) if error.errno == Errno::NOENT && folder.version() == Version::Unified => {
+            make_above(folder, path).and_then(|()| write_file(&file, &write.value))
+        }
+        other => other,
+    };
+    match written {
+        Err(error) if error.errno == Errno::NOENT && write.optional => Ok(()),
+        Err(source) => Err(CgroupError::Limit { path: file, value: write.value.clone(), source }),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Makes the folders above, and prepares each for those below it: controllers on version 2, and on version 1
+/// processors that children inherit. All of it can be done twice.
+fn make_above(folder: &Folder, path: &str) -> Result<(), SyscallError> {
+    let enable: String = folder.controllers.iter().map(|name| format!("+{name} ")).collect();
+    let is_cpuset =
+        folder.version() == Version::Legacy && folder.controllers.iter().any(|name| name == "cpuset");
+    let mut current = folder.mountpoint.clone();
+    let prepare = |current: &str| match folder.version() {
+        Version::Unified if !enable.is_empty() => {
+            write_file(&format!("{current}/cgroup.subtree_control"), &enable)
+        }
+        Version::Unified | Version::Legacy => Ok(()),
+    };
+    prepare(&current)?;
+    let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+    for component in above.split('/').filter(|component| !component.is_empty()) {
+        let parent = current.clone();
+        current = format!("{current}/{component}");
+        match make_folder(&current) {
+            Err(error) if error.errno != Errno::EXIST => return Err(error),
+            _ => {}
+        }
+        if is_cpuset {
+            inherit_cpuset(&parent, &current)?;
+            write_file(&format!("{current}/cgroup.clone_children"), "1")?;
+        }
+        prepare(&current)?;
+    }
+    Ok(())
+}
+
+/// Fills the processors and memory nodes of every folder on the way down that has none.
+fn fill_cpusets(mountpoint: &str, path: &str) -> Result<(), SyscallError> {
+    let mut current = mountpoint.to_owned();
+    for component in path.split('/') {
+        let parent = current.clone();
+        current = format!("{current}/{component}");
+        inherit_cpuset(&parent, &current)?;
+    }
+    Ok(())
+}
+
+fn inherit_cpuset(parent: &str, child: &str) -> Result<(), SyscallError> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = read_file(&format!("{child}/{file}"))?;
+        if own.trim().is_empty() {
+            write_file(&format!("{child}/{file}"), read_file(&format!("{parent}/{file}"))?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+fn filter_devices(folder: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), SyscallError> {
+    let instructions: Vec<bpf::Instruction> = bytes
+        .chunks_exact(size_of::<bpf::Instruction>())
+        .map(|chunk| bpf::Instruction {
+            code: chunk[0],
+            registers: chunk[1],
+            offset: i16::from_ne_bytes([chunk[2], chunk[3]]),
+            immediate: i32::from_ne_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]),
+        })
+        .collect();
+    let programme = bpf::load_device_filter(&instructions)?;
+    bpf::attach_device_filter(folder, programme.as_fd())
+}
+
+fn make_folder(path: &str) -> Result<(), SyscallError> {
+    let fail = |call| move |errno| SyscallError::new(call, Object::Path(path.into()), errno);
+    let mode = Mode::from_raw_mode(FOLDER_MODE);
+    rustix::fs::mkdir(path, mode).map_err(fail("mkdir"))?;
+    rustix::fs::chmod(path, mode).map_err(fail("chmod"))
+}
+
+/// Removes a folder that has no processes, with what the container made in it.
+fn remove_empty(path: &str) -> Result<(), SyscallError> {
+    super::end::remove_tree(path)
+}
+
+pub(super) fn remove_folder(path: &str) -> Result<(), SyscallError> {
+    rustix::fs::unlinkat(CWD, path, rustix::fs::AtFlags::REMOVEDIR)
+        .map_err(|errno| SyscallError::new("rmdir", Object::Path(path.into()), errno))
+}
+
+pub(super) fn write_file(path: &str, value: &str) -> Result<(), SyscallError> {
+    let fail = |call| move |errno| SyscallError::new(call, Object::Path(path.into()), errno);
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(fail("open"))?;
+    rustix::io::write(&file, value.as_bytes()).map(drop).map_err(fail("write"))
+}
+
+pub(super) fn read_file(path: &str) -> Result<String, SyscallError> {
+    const BYTES_MAX: u64 = 1 << 20;
+    let fail = |call| move |errno| SyscallError::new(call, Object::Path(path.into()), errno);
+    let file =
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail("open"))?;
+    let bytes = gantry_linux::path::read_bounded(file, BYTES_MAX)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
