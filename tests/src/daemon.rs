@@ -37,6 +37,7 @@ pub struct Daemon {
     child: Option<Child>,
     wrapper: Vec<String>,
     env: Vec<(String, String)>,
+    log_level: &'static str,
     finished: bool,
 }
 
@@ -53,8 +54,15 @@ impl Daemon {
         let folder = tempfile::Builder::new().prefix("gantry-test-").tempdir()?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("gantry-test-{}-{number}", std::process::id());
-        let daemon =
-            Self { folder, name, child: None, wrapper: Vec::new(), env: Vec::new(), finished: false };
+        let daemon = Self {
+            folder,
+            name,
+            child: None,
+            wrapper: Vec::new(),
+            env: Vec::new(),
+            log_level: "debug",
+            finished: false,
+        };
         daemon.write_config("")?;
         Ok(daemon)
     }
@@ -75,6 +83,11 @@ impl Daemon {
     /// Adds a variable to the daemon's environment.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Has the daemon log from this level on; `debug` where nothing is said.
+    pub fn set_log_level(&mut self, level: &'static str) {
+        self.log_level = level;
     }
 
     /// A path below the daemon's own folder.
@@ -106,7 +119,7 @@ impl Daemon {
         [("--config", "config.toml"), ("--root", "root"), ("--state", "run"), ("--address", "sock")]
             .iter()
             .flat_map(|(flag, name)| [(*flag).to_owned(), self.path(name).display().to_string()])
-            .chain(["--log-level".to_owned(), "debug".to_owned()])
+            .chain(["--log-level".to_owned(), self.log_level.to_owned()])
             .collect()
     }
 
@@ -131,6 +144,13 @@ impl Daemon {
 
     /// Starts the daemon (again) and waits until it answers.
     pub fn restart(&mut self) -> Result<()> {
+        self.launch()?;
+        self.gantry(&["version"])?.ok()?;
+        Ok(())
+    }
+
+    /// Starts the daemon (again) and waits until its socket takes connections.
+    pub fn launch(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.path("log"))?;
         let mut child =
             self.command().stdout(log.try_clone()?).stderr(log).spawn().context("starting gantryd")?;
@@ -145,7 +165,6 @@ impl Daemon {
             anyhow::bail!("gantryd ended with {status}:\n{}", self.log());
         }
         self.child = Some(child);
-        self.gantry(&["version"])?.ok()?;
         Ok(())
     }
 

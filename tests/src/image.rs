@@ -49,6 +49,26 @@ impl Layer {
         Ok(self.file(to, 0o755, &content))
     }
 
+    /// Adds copies of the regular files of a folder of this machine, the folders between them, until `left` bytes are
+    /// used up.
+    pub fn copy_tree(mut self, from: &Path, left: &mut u64) -> Result<Self> {
+        self = self.folder(from.to_string_lossy().trim_start_matches('/'), 0o755);
+        let mut entries: Vec<_> = std::fs::read_dir(from)?.collect::<Result<_, _>>()?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let meta = entry.metadata()?;
+            let path = entry.path();
+            let name = path.to_string_lossy().trim_start_matches('/').to_owned();
+            if meta.is_dir() {
+                self = self.copy_tree(&path, left)?;
+            } else if meta.is_file() && meta.len() <= *left {
+                *left -= meta.len();
+                self = self.copy(&path, &name)?;
+            }
+        }
+        Ok(self)
+    }
+
     /// Adds a folder.
     #[must_use]
     pub fn folder(self, path: &str, mode: u32) -> Self {

@@ -1,0 +1,132 @@
+//! In which order is everything measured? In rounds, so that a slow minute of the machine slows all of them: each round
+//! runs every engine a few times, and the medians are over all rounds.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::Bench;
+use crate::floor::Floor;
+use crate::gantry::Gantry;
+use crate::peers::{Daemons, Runtime, installed};
+use crate::stats::Samples;
+
+/// Everything that can run a container here.
+pub(crate) struct Engines {
+    pub(crate) floor: Floor,
+    pub(crate) gantry: Gantry,
+    pub(crate) daemons: Option<Daemons>,
+    runtimes: Vec<(&'static str, Runtime)>,
+    /// Instructions of Gantry's seccomp filter.
+    pub(crate) filter_length: usize,
+}
+
+/// One line of the latency table.
+pub(crate) struct Latency {
+    pub(crate) name: String,
+    pub(crate) samples: Samples,
+}
+
+impl Engines {
+    pub(crate) fn start(bench: &Bench) -> Result<Self> {
+        let floor = Floor::build(bench)?;
+        let gantry = Gantry::start(bench)?;
+        let ids = gantry.idle(1)?;
+        let filter_length = floor.take_filter(gantry.daemon.container_pid(&ids[0])?)?;
+        gantry.remove(&ids)?;
+        let runtimes = ["crun", "runc"].into_iter().filter(|name| installed(name));
+        let runtimes =
+            runtimes.map(|name| Ok((name, Runtime::prepare(name, bench)?))).collect::<Result<Vec<_>>>()?;
+        let daemons = installed("containerd").then(|| Daemons::start(bench)).transpose()?;
+        Ok(Self { floor, gantry, daemons, runtimes, filter_length })
+    }
+
+    pub(crate) fn stop(self) -> Result<()> {
+        let stopped = self.daemons.map_or(Ok(()), |mut daemons| daemons.stop());
+        self.gantry.daemon.finish().and(stopped)
+    }
+}
+
+/// How many containers a second that was.
+#[expect(clippy::cast_precision_loss, reason = "a count of containers is far below 2^52")]
+pub(crate) fn per_second(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+/// One container from nothing to nothing, by every engine.
+pub(crate) fn latency(engines: &mut Engines, bench: &Bench, rounds: usize) -> Result<Vec<Latency>> {
+    let mut rows: Vec<Latency> = Vec::new();
+    let row = |rows: &mut Vec<Latency>, name: &str, measure: &mut dyn FnMut(&mut Samples) -> Result<()>| {
+        let place = rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
+            rows.push(Latency { name: name.to_owned(), samples: Samples::default() });
+            rows.len() - 1
+        });
+        measure(&mut rows[place].samples)
+    };
+    for _ in 0..rounds {
+        row(&mut rows, "floor (bare system calls)", &mut |samples| engines.floor.run(bench, 40, samples))?;
+        row(&mut rows, "Gantry, gRPC create + start + wait + delete", &mut |samples| {
+            engines.gantry.cycles(40, samples)
+        })?;
+        row(&mut rows, "Gantry, `gantry run --rm`", &mut |samples| {
+            repeat(20, samples, || engines.gantry.command_line_cycle())
+        })?;
+        for (name, runtime) in &engines.runtimes {
+            row(&mut rows, &format!("`{name} run`, no daemon"), &mut |samples| {
+                repeat(20, samples, || runtime.cycle())
+            })?;
+        }
+        if let Some(daemons) = &engines.daemons {
+            row(&mut rows, "`ctr run --rm`", &mut |samples| repeat(5, samples, || daemons.ctr_cycle()))?;
+            if daemons.has_docker() {
+                row(&mut rows, "`docker run --rm`", &mut |samples| {
+                    repeat(4, samples, || daemons.docker_cycle())
+                })?;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn repeat(count: usize, samples: &mut Samples, mut cycle: impl FnMut() -> Result<()>) -> Result<()> {
+    for _ in 0..count {
+        let start = Instant::now();
+        cycle()?;
+        samples.push(start.elapsed());
+    }
+    Ok(())
+}
+
+/// Containers a second with eight clients at once, by every engine.
+pub(crate) fn throughput(engines: &mut Engines, bench: &Bench) -> Result<Vec<(String, f64)>> {
+    let mut rows = vec![
+        ("floor (bare system calls)".to_owned(), engines.floor.throughput(bench, 400)?),
+        ("Gantry, gRPC, a connection per client".to_owned(), engines.gantry.throughput(400)?),
+    ];
+    for (name, runtime) in &engines.runtimes {
+        rows.push((format!("`{name} run`"), side_by_side(160, || runtime.cycle())?));
+    }
+    if let Some(daemons) = &engines.daemons {
+        rows.push(("`ctr run --rm`".to_owned(), side_by_side(40, || daemons.ctr_cycle())?));
+        if daemons.has_docker() {
+            rows.push(("`docker run --rm`".to_owned(), side_by_side(24, || daemons.docker_cycle())?));
+        }
+    }
+    Ok(rows)
+}
+
+fn side_by_side(count: usize, cycle: impl Fn() -> Result<()> + Sync) -> Result<f64> {
+    const CLIENTS: usize = 8;
+    let start = Instant::now();
+    let results: Vec<Result<()>> = std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|_| scope.spawn(|| (0..count / CLIENTS).try_for_each(|_| cycle()))).collect();
+        clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
+    });
+    let took = start.elapsed();
+    for result in results {
+        result?;
+    }
+    ensure!(count.is_multiple_of(CLIENTS), "the count divides among the clients");
+    Ok(per_second(count, took))
+}

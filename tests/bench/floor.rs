@@ -1,0 +1,63 @@
+//! How is the floor programme built and run? Compiled from C once a run, given the seccomp filter that Gantry's own
+//! container had, so that both ask the same of the kernel.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::Bench;
+use crate::stats::Samples;
+
+/// The compiled programme and the filter it installs.
+pub(crate) struct Floor {
+    program: PathBuf,
+    filter: PathBuf,
+}
+
+impl Floor {
+    pub(crate) fn build(bench: &Bench) -> Result<Self> {
+        let program = bench.path("floor");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/floor.c");
+        let compiled =
+            Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).status()?;
+        ensure!(compiled.success(), "floor.c does not compile");
+        fs::create_dir(bench.path("floor-work"))?;
+        Ok(Self { program, filter: bench.path("filter") })
+    }
+
+    /// Takes the filter of a running process; answers the number of its instructions.
+    pub(crate) fn take_filter(&self, pid: u32) -> Result<usize> {
+        let output = Command::new(&self.program).args(["filter", &pid.to_string()]).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::write(&self.filter, &output.stdout)?;
+        Ok(output.stdout.len() / 8)
+    }
+
+    /// Runs so many containers one after another.
+    pub(crate) fn run(&self, bench: &Bench, count: usize, samples: &mut Samples) -> Result<()> {
+        for line in self.start(bench, count, 1)?.lines() {
+            samples.push_microseconds(line.parse().context("the floor prints microseconds")?);
+        }
+        Ok(())
+    }
+
+    /// Containers a second with eight at once.
+    pub(crate) fn throughput(&self, bench: &Bench, count: usize) -> Result<f64> {
+        let start = Instant::now();
+        let done = self.start(bench, count, 8)?.lines().count();
+        ensure!(done == count, "the floor ran {done} of {count}");
+        Ok(crate::engines::per_second(count, start.elapsed()))
+    }
+
+    fn start(&self, bench: &Bench, count: usize, workers: usize) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.arg("run").arg(&bench.rootfs).arg(bench.path("floor-work"));
+        command.args([count.to_string(), workers.to_string()]).arg(&self.filter).arg("/bin/true");
+        let output = command.output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}

@@ -1,0 +1,169 @@
+//! How is Gantry measured? As a program would use it, with one gRPC connection, and as a person would, with the command
+//! line. Its daemon is a private one of the release build.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use gantry_api::connect::{Address, connect};
+use gantry_api::containers::v1 as api;
+use gantry_api::containers::v1::container_service_client::ContainerServiceClient;
+use gantry_tests::daemon::Daemon;
+use tokio::runtime::Runtime;
+use tonic::transport::Channel;
+
+use crate::Bench;
+use crate::stats::Samples;
+
+/// A private daemon and one connection to it.
+pub(crate) struct Gantry {
+    pub(crate) daemon: Daemon,
+    image: String,
+    runtime: Runtime,
+    client: ContainerServiceClient<Channel>,
+}
+
+impl Gantry {
+    pub(crate) fn start(bench: &Bench) -> Result<Self> {
+        let mut daemon = Daemon::prepare()?;
+        daemon.set_log_level("warn");
+        daemon.restart()?;
+        daemon.ok(&["pull", "-q", &bench.image])?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let address = Address::Unix(daemon.socket());
+        let channel = runtime.block_on(connect(&address, None))?;
+        Ok(Self { daemon, image: bench.image.clone(), runtime, client: ContainerServiceClient::new(channel) })
+    }
+
+    /// create + start + wait + delete, one after another on one connection.
+    pub(crate) fn cycles(&self, count: usize, samples: &mut Samples) -> Result<()> {
+        self.runtime.block_on(async {
+            let mut client = self.client.clone();
+            for _ in 0..count {
+                let start = Instant::now();
+                cycle(&mut client, &self.image).await?;
+                samples.push(start.elapsed());
+            }
+            Ok(())
+        })
+    }
+
+    /// `gantry run --rm` from the shell.
+    pub(crate) fn command_line_cycle(&self) -> Result<()> {
+        self.daemon.gantry(&["run", "--rm", &self.image, "/bin/true"])?.exits(0)?;
+        Ok(())
+    }
+
+    /// Containers a second with eight clients, each with a connection of its own.
+    pub(crate) fn throughput(&self, count: usize) -> Result<f64> {
+        const CLIENTS: usize = 8;
+        let address = Address::Unix(self.daemon.socket());
+        let image: Arc<str> = self.image.as_str().into();
+        let took: Duration = self.runtime.block_on(async {
+            let mut clients = Vec::new();
+            for _ in 0..CLIENTS {
+                clients.push(ContainerServiceClient::new(connect(&address, None).await?));
+            }
+            let start = Instant::now();
+            let tasks: Vec<_> = clients
+                .into_iter()
+                .map(|mut client| {
+                    let image = Arc::clone(&image);
+                    tokio::spawn(async move {
+                        for _ in 0..count / CLIENTS {
+                            cycle(&mut client, &image).await?;
+                        }
+                        anyhow::Ok(())
+                    })
+                })
+                .collect();
+            for task in tasks {
+                task.await??;
+            }
+            anyhow::Ok(start.elapsed())
+        })?;
+        Ok(crate::engines::per_second(count / CLIENTS * CLIENTS, took))
+    }
+
+    /// Starts containers that sleep; answers their ids.
+    pub(crate) fn idle(&self, count: usize) -> Result<Vec<String>> {
+        self.runtime.block_on(async {
+            let mut client = self.client.clone();
+            let mut ids = Vec::new();
+            for _ in 0..count {
+                let id = create(&mut client, &self.image, &["/bin/sleep", "100000"]).await?;
+                start(&mut client, &id).await?;
+                ids.push(id);
+            }
+            Ok(ids)
+        })
+    }
+
+    pub(crate) fn remove(&self, ids: &[String]) -> Result<()> {
+        self.runtime.block_on(async {
+            let mut client = self.client.clone();
+            for id in ids {
+                let request =
+                    api::RemoveContainerRequest { container: id.clone(), force: true, ..Default::default() };
+                client.remove_container(request).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Connects to the daemon that runs now.
+    pub(crate) fn reconnect(&mut self) -> Result<()> {
+        let channel = self.runtime.block_on(connect(&Address::Unix(self.daemon.socket()), None))?;
+        self.client = ContainerServiceClient::new(channel);
+        Ok(())
+    }
+
+    /// From the start of a new daemon to its answer about all of so many containers of the killed one.
+    pub(crate) fn recover(&mut self, count: usize) -> Result<Samples> {
+        let ids = self.idle(count)?;
+        let mut samples = Samples::default();
+        for _ in 0..5 {
+            self.daemon.kill()?;
+            let start = Instant::now();
+            self.daemon.launch()?;
+            self.reconnect()?;
+            let running = self.runtime.block_on(count_running(&mut self.client.clone()))?;
+            samples.push(start.elapsed());
+            ensure!(running == count, "{running} of {count} containers are running");
+        }
+        self.remove(&ids)?;
+        Ok(samples)
+    }
+}
+
+async fn count_running(client: &mut ContainerServiceClient<Channel>) -> Result<usize> {
+    let request = api::ListContainersRequest { page_size: 1000, ..Default::default() };
+    let containers = client.list_containers(request).await?.into_inner().containers;
+    Ok(containers.iter().filter(|container| container.state == api::ContainerState::Running as i32).count())
+}
+
+async fn create(client: &mut ContainerServiceClient<Channel>, image: &str, args: &[&str]) -> Result<String> {
+    let args = args.iter().map(|word| (*word).to_owned()).collect();
+    let process = api::ProcessOptions { args, ..Default::default() };
+    let options = api::ContainerOptions { process: Some(process), ..Default::default() };
+    let request =
+        api::CreateContainerRequest { image: image.into(), options: Some(options), ..Default::default() };
+    let answer = client.create_container(request).await?.into_inner();
+    Ok(answer.container.context("an answer has the container")?.id)
+}
+
+async fn start(client: &mut ContainerServiceClient<Channel>, id: &str) -> Result<()> {
+    let request = api::StartContainerRequest { container: id.into(), ..Default::default() };
+    client.start_container(request).await?;
+    Ok(())
+}
+
+async fn cycle(client: &mut ContainerServiceClient<Channel>, image: &str) -> Result<()> {
+    let id = create(client, image, &["/bin/true"]).await?;
+    start(client, &id).await?;
+    let request = api::WaitContainerRequest { container: id.clone(), ..Default::default() };
+    let exit = client.wait_container(request).await?.into_inner().exit;
+    ensure!(exit.is_some_and(|exit| exit.code == 0), "the container failed");
+    client.remove_container(api::RemoveContainerRequest { container: id, ..Default::default() }).await?;
+    Ok(())
+}

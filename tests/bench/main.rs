@@ -1,0 +1,89 @@
+//! How fast and how small is Gantry, beside the floor and its peers? One run measures all of them in turn on one machine,
+//! because only ratios mean something on another; it writes a table with the machine and the date.
+//!
+//!     tests/bench/run            builds, measures, and writes docs/benchmarks.md
+//!
+//! Deliberately not a test: a busy machine is slow, not wrong. What can be counted exactly is a test (`e2e/counts.rs`).
+
+mod engines;
+mod floor;
+mod gantry;
+mod memory;
+mod peers;
+mod pull;
+mod stats;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use gantry_tests::fixture::busybox;
+use gantry_tests::registry::Registry;
+use serde_json::json;
+
+use engines::Engines;
+use table::Table;
+
+/// What every measurement stands on.
+struct Bench {
+    folder: tempfile::TempDir,
+    registry: Registry,
+    /// The image that every engine runs.
+    image: String,
+    /// The same files as a plain folder, for the floor and the bare runtimes.
+    rootfs: PathBuf,
+}
+
+impl Bench {
+    fn prepare() -> Result<Self> {
+        // Beside the engines' own data and not in /tmp, which may be in memory.
+        let folder = tempfile::Builder::new().prefix("gantry-bench-").tempdir_in("/var/tmp")?;
+        let registry = Registry::start()?;
+        let image = busybox(Some(json!({"Cmd": ["/bin/true"], "Env": ["PATH=/bin"]})))?;
+        let image = image.push(&registry, "bench", "latest")?.reference;
+        let rootfs = folder.path().join("rootfs");
+        for name in ["bin", "dev", "proc", "sys", "etc", "tmp"] {
+            fs::create_dir_all(rootfs.join(name))?;
+        }
+        fs::copy("/bin/busybox", rootfs.join("bin/busybox"))?;
+        std::os::unix::fs::symlink("busybox", rootfs.join("bin/true"))?;
+        std::os::unix::fs::symlink("busybox", rootfs.join("bin/sleep"))?;
+        Ok(Self { folder, registry, image, rootfs })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let rounds = if arguments.iter().any(|word| word == "--quick") { 1 } else { 5 };
+    let out = arguments.iter().find(|word| !word.starts_with("--")).map(PathBuf::from);
+    let mut table = Table::new()?;
+    let bench = Bench::prepare()?;
+    let mut engines = Engines::start(&bench)?;
+    let measured = engines::latency(&mut engines, &bench, rounds).and_then(|rows| {
+        table.latency(&rows, engines.filter_length);
+        table.throughput(&engines::throughput(&mut engines, &bench)?);
+        table.memory(&memory::measure(&mut engines, &bench)?);
+        table.recovery(&engines.gantry.recover(100)?);
+        table.pull(&pull::measure(&mut engines, &bench)?);
+        Ok(())
+    });
+    let stopped = engines.stop();
+    measured?;
+    stopped?;
+    write(&table, out.as_deref())
+}
+
+fn write(table: &Table, out: Option<&Path>) -> Result<()> {
+    use std::io::Write as _;
+    let text = table.to_string();
+    match out {
+        Some(path) => fs::write(path, &text).with_context(|| format!("writing {}", path.display()))?,
+        None => std::io::stdout().write_all(text.as_bytes())?,
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! How are the figures shown? As a page of tables in markdown, with the machine, the date, the versions, and the goals
+//! that the project has set itself beside what was measured.
+
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::engines::Latency;
+use crate::memory::{CONTAINERS, Memory};
+use crate::peers::{installed, version};
+use crate::pull::Pull;
+use crate::stats::Samples;
+
+/// The page under construction.
+pub(crate) struct Table {
+    text: String,
+}
+
+impl Table {
+    pub(crate) fn new() -> Result<Self> {
+        let mut table = Self { text: String::new() };
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown");
+        let cpus = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+        let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output()?;
+        let unified = gantry_tests::cgroup::is_unified()?;
+        let peers = ["crun", "runc", "containerd", "dockerd"].into_iter().filter(|peer| installed(peer));
+        let peers: Vec<String> = peers.map(version).collect();
+        table.line("# Benchmarks\n");
+        table.line("Written by `tests/bench/run`, which measures Gantry, the floor and the peers in one run, in turn. The floor");
+        table.line("is the same kernel work in bare system calls (`tests/bench/floor.c`), with Gantry's own seccomp filter. Only");
+        table.line("ratios hold on another machine.\n");
+        table.line(&format!(
+            "{}; {cpus} x {model}; Linux {}; cgroup v{}. Peers: {}.\n",
+            String::from_utf8_lossy(&date.stdout).trim(),
+            kernel.trim(),
+            if unified { 2 } else { 1 },
+            peers.join("; ")
+        ));
+        Ok(table)
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    pub(crate) fn latency(&mut self, rows: &[Latency], filter_length: usize) {
+        let median = |beginning: &str| {
+            rows.iter().find(|row| row.name.starts_with(beginning)).map(|row| row.samples.median_ms())
+        };
+        let (floor, crun) = (median("floor"), median("`crun"));
+        self.line("## One container: from nothing to `/bin/true` to nothing\n");
+        self.line("Own network namespace without a network, default seccomp profile, one after another.");
+        self.line(&format!(
+            "Gantry's filter has {filter_length} instructions; the floor installs the same one.\n"
+        ));
+        self.line("| engine | median ms | min | p95 | n | x floor | x crun |");
+        self.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+        for Latency { name, samples } in rows {
+            let ratio = |base: Option<f64>| {
+                base.map_or_else(|| "-".to_owned(), |base| format!("{:.2}", samples.median_ms() / base))
+            };
+            let (min, p95, n) = (samples.percentile_ms(0), samples.percentile_ms(95), samples.len());
+            let median = samples.median_ms();
+            self.line(&format!(
+                "| {name} | {median:.2} | {min:.2} | {p95:.2} | {n} | {} | {} |",
+                ratio(floor),
+                ratio(crun)
+            ));
+        }
+        self.line("\nGoals: gRPC at most 2.5 x floor and 1.3 x `crun run`; `gantry run --rm` at most 5 ms more than gRPC.\n");
+    }
+
+    pub(crate) fn throughput(&mut self, rows: &[(String, f64)]) {
+        self.line("## Eight clients at once\n");
+        self.line("| engine | containers a second |");
+        self.line("| --- | ---: |");
+        for (name, rate) in rows {
+            self.line(&format!("| {name} | {rate:.0} |"));
+        }
+        self.line("\nGoal: at least 150 a second on 2 cores.\n");
+    }
+
+    pub(crate) fn memory(&mut self, rows: &[Memory]) {
+        self.line(&format!("## Memory, {CONTAINERS} idle containers (KiB)\n"));
+        self.line("| engine | PSS per monitor | private dirty per monitor | daemon RSS, none | daemon RSS, all | more per container |");
+        self.line("| --- | ---: | ---: | ---: | ---: | ---: |");
+        for row in rows {
+            let more =
+                row.daemon_busy.saturating_sub(row.daemon_idle) / u64::try_from(CONTAINERS).unwrap_or(1);
+            self.line(&format!(
+                "| {} | {} | {} | {} | {} | {more} |",
+                row.name, row.pss, row.private_dirty, row.daemon_idle, row.daemon_busy
+            ));
+        }
+        self.line("\nGoals: 400 PSS and 150 private dirty per shim; the daemon 20 MiB idle and 50 KiB more per container.\n");
+    }
+
+    pub(crate) fn recovery(&mut self, samples: &Samples) {
+        self.line("## A killed daemon\n");
+        self.line(&format!(
+            "From the start of the new daemon to its answer about 100 running containers: {:.0} ms (worst of {}: {:.0} ms).",
+            samples.median_ms(),
+            samples.len(),
+            samples.percentile_ms(100)
+        ));
+        self.line("\nGoal: 1 s.\n");
+    }
+
+    pub(crate) fn pull(&mut self, pull: &Pull) {
+        self.line("## Pull of one large layer from a local registry, unpacked and synced\n");
+        self.line(&format!(
+            "{} MB of gzip; median of {}, seconds.\n",
+            pull.layer_bytes / 1_000_000,
+            pull.gantry.len()
+        ));
+        self.line("| engine | median s |");
+        self.line("| --- | ---: |");
+        self.line(&format!("| `gantry pull` | {:.2} |", pull.gantry.median_ms() / 1000.0));
+        if !pull.containerd.is_empty() {
+            let ratio = pull.containerd.median_ms() / pull.gantry.median_ms();
+            self.line(&format!("| `ctr images pull` | {:.2} |", pull.containerd.median_ms() / 1000.0));
+            let _ = writeln!(self.text, "\nGantry is {ratio:.1} x faster. Goal: 2 x.");
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
