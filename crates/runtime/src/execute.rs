@@ -30,6 +30,7 @@ pub use error::{ExecuteError, Failure, Operation};
 
 use self::handshake::{Answer, Trouble, Word};
 use self::process::ReadyProcess;
+use crate::cgroup::{Cgroup, CgroupError};
 use crate::plan::{self, ExecPlan, Op, Plan};
 
 /// Where a process's standard input, output and error go.
@@ -59,12 +60,14 @@ pub struct Process {
     pub terminal: Option<OwnedFd>,
 }
 
-/// A container that is set up and waits for its start. Dropped unstarted, it is killed and reaped.
+/// A container that is set up and waits for its start. Dropped unstarted, it is killed and reaped, and its
+/// control group is removed.
 #[derive(Debug)]
 #[must_use = "a container that is not started is killed"]
 pub struct Created {
     // `None` only once it is started or torn down.
     process: Option<Process>,
+    cgroup: Unstarted,
     socket: OwnedFd,
     words: Words,
 }
@@ -74,6 +77,8 @@ pub struct Created {
 pub struct Running {
     /// Its first process.
     pub process: Process,
+    /// Its control group, which the caller removes after the end; `None` when the plan has none.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Sets a container up, everything but the exec of its command.
@@ -82,20 +87,25 @@ pub fn create(plan: &Plan, stdio: Stdio) -> Result<Created, ExecuteError> {
     let (oom_score_adj, words) = (ready.process.oom_score_adj, Words::of(&ready.process));
     let (ours, theirs) = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;
     let waits = plan.steps.iter().any(|step| matches!(step.op, Some(Op::EnterCgroupNamespace(_))));
-    let options = CloneOptions { namespaces: ready.new - Namespaces::CGROUP, ..CloneOptions::default() };
+    let cgroup = plan.cgroup.as_ref().map(Cgroup::create).transpose().map_err(|error| of_cgroup(&error))?;
+    let cgroup = Unstarted(cgroup);
+    let options = CloneOptions {
+        namespaces: ready.new - Namespaces::CGROUP,
+        cgroup: cgroup.0.as_ref().and_then(Cgroup::clone_target),
+        ..CloneOptions::default()
+    };
     let (pid, pidfd) = match clone(&options).map_err(|error| failed(Operation::Clone, &error))? {
-        Clone::Child => {
-            drop(ours);
-            child::run(ready, &theirs)
-        }
+        Clone::Child => child::run(ready, &theirs, ours),
         Clone::Parent { pid, pidfd } => (pid, pidfd),
     };
+    let process = Some(Process { pid, pidfd, terminal: None });
+    let mut created = Created { process, cgroup, socket: ours, words };
     drop(theirs);
-    let mut created = Created { process: Some(Process { pid, pidfd, terminal: None }), socket: ours, words };
-    set_oom_score(pid, oom_score_adj)?;
+    created.join_cgroup()?;
     if waits {
         say(&created.socket, Word::InCgroup)?;
     }
+    set_oom_score(created.pid(), oom_score_adj)?;
     let terminal = await_ready(&created.socket, &created.words, Some(plan))?;
     created.process_mut().terminal = terminal;
     Ok(created)
@@ -103,7 +113,12 @@ pub fn create(plan: &Plan, stdio: Stdio) -> Result<Created, ExecuteError> {
 
 /// Runs a process in a running container, whose first process is `target`, a pidfd. Returns once its command
 /// runs. The calling process is not dumpable afterwards.
-pub fn exec(plan: &ExecPlan, target: BorrowedFd<'_>, stdio: Stdio) -> Result<Process, ExecuteError> {
+pub fn exec(
+    plan: &ExecPlan,
+    target: BorrowedFd<'_>,
+    cgroup: Option<&Cgroup>,
+    stdio: Stdio,
+) -> Result<Process, ExecuteError> {
     let bad = |what: &str, errno| ExecuteError::new(Operation::Plan, what, errno);
     if plan.version == 0 || plan.version > plan::VERSION {
         return Err(bad("version", Errno::NOSYS));
@@ -118,9 +133,17 @@ pub fn exec(plan: &ExecPlan, target: BorrowedFd<'_>, stdio: Stdio) -> Result<Pro
     }
     let ready = ReadyProcess::new(asked)?;
     let sockets = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;
-    let (pid, pidfd, socket) = join::clone_into(namespaces, target, None, &ready, &stdio, sockets)?;
+    let (pid, pidfd, socket) = {
+        let cgroup = cgroup.and_then(Cgroup::clone_target);
+        join::clone_into(namespaces, target, cgroup, &ready, &stdio, sockets)?
+    };
     let process = Process { pid, pidfd, terminal: None };
-    let mut created = Created { process: Some(process), socket, words: Words::of(&ready) };
+    // The control group is the container's: it is not this process's to remove.
+    let mut created =
+        Created { process: Some(process), cgroup: Unstarted(None), socket, words: Words::of(&ready) };
+    if let Some(cgroup) = cgroup {
+        cgroup.join(pid).map_err(|error| of_cgroup(&error))?;
+    }
     set_oom_score(pid, ready.oom_score_adj)?;
     drop(ready);
     let terminal = await_ready(&created.socket, &created.words, None)?;
@@ -139,6 +162,11 @@ impl Created {
         self.process_ref().pidfd.as_fd()
     }
 
+    /// The control group, if the plan has one.
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.0.as_ref()
+    }
+
     /// Takes the master of the terminal out, if there is one and it was not taken yet.
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
         self.process_mut().terminal.take()
@@ -155,7 +183,12 @@ impl Created {
             }
         }
         let process = self.process.take().expect("it is there until it is started");
-        Ok(Running { process })
+        Ok(Running { process, cgroup: self.cgroup.0.take() })
+    }
+
+    fn join_cgroup(&self) -> Result<(), ExecuteError> {
+        let joined = self.cgroup.0.as_ref().map_or(Ok(()), |cgroup| cgroup.join(self.pid()));
+        joined.map_err(|error| of_cgroup(&error))
     }
 
     fn process_ref(&self) -> &Process {
@@ -171,6 +204,20 @@ impl Drop for Created {
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
             kill_and_reap(process.pidfd.as_fd());
+        }
+    }
+}
+
+/// The control group of a container that is not started: removed, with whoever is in it, when it is dropped.
+#[derive(Debug)]
+struct Unstarted(Option<Cgroup>);
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(cgroup) = self.0.take() {
+            // What stays is found by its name later; the failure that led here is the one that is told.
+            let _ = cgroup.kill();
+            let _ = cgroup.remove();
         }
     }
 }
@@ -264,6 +311,10 @@ fn say(socket: &OwnedFd, word: Word) -> Result<(), ExecuteError> {
 fn set_oom_score(pid: Pid, score: i32) -> Result<(), ExecuteError> {
     let set = ProcFs::open().and_then(|proc| proc.set_oom_score_adjustment(Some(pid), score));
     set.map_err(|error| ExecuteError::new(Operation::OomScore, score.to_string(), error.errno))
+}
+
+fn of_cgroup(error: &CgroupError) -> ExecuteError {
+    ExecuteError::new(Operation::Cgroup, error.path(), error.errno())
 }
 
 fn failed(operation: Operation, error: &SyscallError) -> ExecuteError {

@@ -11,7 +11,7 @@ mod process;
 mod step;
 
 #[cfg(feature = "plan")]
-pub use compile::{CgroupLayout, Hierarchy, PlanInput, compile, compile_exec};
+pub use compile::{PlanInput, compile, compile_exec};
 #[cfg(feature = "plan")]
 pub use error::PlanError;
 pub use process::{Capabilities, ExecPlan, Process, Rlimit, Seccomp, Terminal};
@@ -19,6 +19,8 @@ pub use step::{
     Bind, Console, Device, EnterCgroupNamespace, Folder, Loopback, Mask, Mount, Name, Op, Readonly,
     RootAttributes, Setting, Step, Symlink, Sysctl,
 };
+
+use crate::cgroup::CgroupPlan;
 
 /// The version of plans this code writes, and the highest that it carries out.
 pub const VERSION: u32 = 1;
@@ -49,6 +51,9 @@ pub struct Plan {
     /// Whether Gantry's own tiny init is pid 1 and the process its child.
     #[prost(bool, tag = "7")]
     pub init: bool,
+    /// The control group, made before the process; absent leaves it in the executor's.
+    #[prost(message, optional, tag = "8")]
+    pub cgroup: Option<CgroupPlan>,
 }
 
 /// Where the root filesystem comes from.

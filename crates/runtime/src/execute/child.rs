@@ -15,8 +15,10 @@ use super::process::{ReadyProcess, at, three, trouble};
 use super::steps::{Setup, operation};
 use super::{Operation, Stdio, init};
 
-/// Sets the container up from inside, waits for the start, and runs the command.
-pub(super) fn run(mut ready: Ready<'_>, socket: &OwnedFd) -> ! {
+/// Sets the container up from inside, waits for the start, and runs the command. The parent's end of the
+/// socket is closed first, so that the end of the parent is seen.
+pub(super) fn run(mut ready: Ready<'_>, socket: &OwnedFd, parents: OwnedFd) -> ! {
+    drop(parents);
     match set_up(&mut ready, socket.as_fd()) {
         Ok(()) => start(&ready.process, socket.as_fd(), ready.init),
         Err(failed) => {

@@ -110,8 +110,8 @@ pub(super) fn say(socket: &OwnedFd, word: Word) -> Result<(), SyscallError> {
 pub(super) fn hear(socket: &OwnedFd) -> Result<Answer, SyscallError> {
     let mut buffer = [0; PACKET_BYTES];
     let received = match socket::receive(socket.as_fd(), &mut buffer) {
-        // A killed child that left a word unread resets the socket.
-        Err(error) if error.errno == Errno::CONNRESET => return Ok(Answer::Closed),
+        // A child that ended with a word unread resets the socket; that is told once, before what it said.
+        Err(error) if error.errno == Errno::CONNRESET => socket::receive(socket.as_fd(), &mut buffer)?,
         received => received?,
     };
     Ok(match (received.length, buffer[0]) {
@@ -138,7 +138,10 @@ mod tests {
         assert!(matches!(hear(&parent), Ok(Answer::Ready)));
         say(&parent, Word::Start).expect("send");
         assert_eq!(await_word(child.as_fd(), Word::Start), Ok(()));
+        say(&parent, Word::Start).expect("send");
+        tell_trouble(child.as_fd(), trouble);
         drop(child);
+        assert!(matches!(hear(&parent), Ok(Answer::Trouble(_))), "although a word was left unread");
         assert!(matches!(hear(&parent), Ok(Answer::Closed)));
     }
 }

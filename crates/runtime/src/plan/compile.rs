@@ -17,19 +17,18 @@ mod sysctl;
 
 use oci_spec::runtime::{Linux, Spec};
 
-pub use cgroup_mounts::{CgroupLayout, Hierarchy};
-
 use self::namespaces::Namespaces;
 use super::step::{Folder, Loopback, Mask, Name, Op, Readonly, RootAttributes};
 use super::{ExecPlan, Plan, PlanError, Rootfs, Seccomp, Step, VERSION};
+use crate::cgroup::{self, CgroupPlan};
 
 /// What a plan depends on beside the spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanInput {
     /// Where the root filesystem comes from; the spec's `root.path` is not read.
     pub rootfs: Rootfs,
-    /// How cgroups are mounted on the host, for the container's own view of them.
-    pub cgroups: CgroupLayout,
+    /// The host's control group hierarchies: where the container's own is made, and what it sees of them.
+    pub cgroups: cgroup::Host,
     /// Whether Gantry's own tiny init is pid 1.
     pub init: bool,
     /// The compiled form of the spec's `linux.seccomp`. It must be there exactly when that is: callers cache
@@ -67,6 +66,7 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
         steps,
         process: Some(process),
         init: input.init,
+        cgroup: control_group(linux, &input.cgroups)?,
     })
 }
 
@@ -80,6 +80,19 @@ pub fn compile_exec(
     refuse::process(spec)?;
     let namespaces = container.namespaces.iter().map(|namespace| namespace.kind).collect();
     Ok(ExecPlan { version: VERSION, namespaces, process: Some(process::compile(spec, filter)?) })
+}
+
+fn control_group(linux: &Linux, host: &cgroup::Host) -> Result<Option<CgroupPlan>, PlanError> {
+    let path = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy()).unwrap_or_default();
+    let resources = linux.resources().as_ref();
+    if path.is_empty() {
+        return match resources {
+            None => Ok(None),
+            Some(_) => Err(PlanError::Missing { field: "linux.cgroupsPath" }),
+        };
+    }
+    let path = path::clean("linux.cgroupsPath", &path)?;
+    Ok(Some(cgroup::plan(resources, &path, host)?))
 }
 
 fn seccomp(linux: &Linux, filter: Option<&Seccomp>) -> Result<Option<Seccomp>, PlanError> {

@@ -3,6 +3,8 @@
 
 use gantry_types::{Class, Classified};
 
+use crate::cgroup::CgroupPlanError;
+
 /// A spec that cannot become a plan. Fields are named as in the OCI runtime-spec's JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -26,6 +28,9 @@ pub enum PlanError {
         /// What it says.
         value: String,
     },
+    /// The limits cannot be expressed on this host's control groups.
+    #[error("the control group cannot be planned")]
+    Cgroup(#[from] CgroupPlanError),
 }
 
 impl PlanError {
@@ -43,6 +48,7 @@ impl Classified for PlanError {
         match self {
             Self::Unsupported { .. } => Class::Unimplemented,
             Self::Missing { .. } | Self::Invalid { .. } => Class::InvalidArgument,
+            Self::Cgroup(error) => error.class(),
         }
     }
 
@@ -50,6 +56,14 @@ impl Classified for PlanError {
         match self {
             Self::Unsupported { .. } => "SPEC_UNSUPPORTED",
             Self::Missing { .. } | Self::Invalid { .. } => "SPEC_INVALID",
+            Self::Cgroup(error) => error.reason(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unsupported { .. } | Self::Missing { .. } | Self::Invalid { .. } => None,
+            Self::Cgroup(error) => error.hint(),
         }
     }
 }

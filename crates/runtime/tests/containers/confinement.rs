@@ -178,3 +178,26 @@ fn mkdir_is_refused() -> Vec<u8> {
     });
     bytes.collect()
 }
+
+#[test]
+fn its_control_group_is_the_root_it_sees_and_holds_its_limit() {
+    let Some(bundle) = Bundle::new_or_skip() else { return };
+    let script = "cat /proc/self/cgroup | grep -v ':/$'; cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max; \
+                  mkdir /sys/fs/cgroup/x /sys/fs/cgroup/pids/x";
+    let outcome = bundle.run(&["sh", "-c", script]);
+    assert_eq!(outcome.stdout, "64\n", "{}", outcome.stderr);
+    let refused =
+        outcome.stderr.lines().filter(|line| line.contains("mkdir") && line.contains("Read-only")).count();
+    assert!(refused >= 1, "{}", outcome.stderr);
+}
+
+#[test]
+fn a_container_that_does_not_start_leaves_no_control_group() {
+    let Some(bundle) = Bundle::new_or_skip() else { return };
+    assert_eq!(bundle.refuse(&["no-such-command"]).exit_code(), 127);
+    let plan = bundle.plan(&["true"]).cgroup.expect("a control group");
+    for folder in plan.folders {
+        let path = format!("{}/{}", folder.mountpoint, plan.path);
+        assert!(!std::path::Path::new(&path).exists(), "{path}");
+    }
+}

@@ -55,7 +55,7 @@ fn a_joined_process_can_have_a_terminal() {
     let mut spec = process(&["sh", "-c", "tty; read line; echo got $line > /dev/tty"]);
     spec["terminal"] = json!(true);
     let plan = exec_plan(&bundle, &spec);
-    let joined = execute::exec(&plan, running.process.pidfd.as_fd(), Stdio::Terminal).expect("joined");
+    let joined = execute::exec(&plan, running.process.pidfd.as_fd(), None, Stdio::Terminal).expect("joined");
     assert_eq!(talk(joined, "x\n"), "/dev/pts/0\r\ngot x\r\n");
     running.kill();
 }
@@ -89,6 +89,11 @@ fn exec_plan(bundle: &Bundle, spec: &Value) -> ExecPlan {
 
 fn join(bundle: &Bundle, running: &Started, spec: &Value) -> Result<Outcome, ExecuteError> {
     let (stdio, stdout, stderr) = pipes();
-    let process: Process = execute::exec(&exec_plan(bundle, spec), running.process.pidfd.as_fd(), stdio)?;
+    let process: Process = execute::exec(
+        &exec_plan(bundle, spec),
+        running.process.pidfd.as_fd(),
+        running.cgroup.as_ref(),
+        stdio,
+    )?;
     Ok(Started::new(process, stdout, stderr).outcome())
 }

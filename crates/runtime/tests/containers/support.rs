@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use gantry_linux::signal::{Signal, send_to_pidfd};
 use gantry_linux::wait::wait_pidfd;
+use gantry_runtime::cgroup::{self, Cgroup};
 use gantry_runtime::execute::{self, ExecuteError, Process, Stdio};
-use gantry_runtime::plan::{self, CgroupLayout, Overlay, Plan, PlanInput, Root, Rootfs};
+use gantry_runtime::plan::{self, Overlay, Plan, PlanInput, Root, Rootfs};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
@@ -60,7 +61,11 @@ impl Bundle {
         ] {
             symlink("busybox", folder.path().join("lower/bin").join(applet)).expect("symlink");
         }
-        Some(Self { folder, spec: spec(), init: false })
+        let name =
+            folder.path().file_name().expect("a name").to_str().expect("utf-8").trim_start_matches('.');
+        let mut spec = spec();
+        spec["linux"]["cgroupsPath"] = json!(format!("gantry-test-{name}"));
+        Some(Self { folder, spec, init: false })
     }
 
     /// A path in the read-only layer.
@@ -92,7 +97,7 @@ impl Bundle {
         };
         PlanInput {
             rootfs: Rootfs { root: Some(Root::Overlay(overlay)) },
-            cgroups: CgroupLayout::Unified,
+            cgroups: cgroup::Host::read().expect("control groups"),
             init: self.init,
             filter: None,
         }
@@ -125,13 +130,16 @@ impl Bundle {
 fn start(plan: &Plan) -> Result<Started, ExecuteError> {
     let (stdio, stdout, stderr) = pipes();
     let created = execute::create(plan, stdio)?;
-    Ok(Started::new(created.start()?.process, stdout, stderr))
+    let running = created.start()?;
+    Ok(Started { cgroup: running.cgroup, ..Started::new(running.process, stdout, stderr) })
 }
 
 /// A running process and the read ends of its pipes.
 pub(crate) struct Started {
     /// The process.
     pub(crate) process: Process,
+    /// Its control group.
+    pub(crate) cgroup: Option<Cgroup>,
     stdout: File,
     stderr: File,
 }
@@ -139,7 +147,7 @@ pub(crate) struct Started {
 impl Started {
     /// A process whose pipes are these.
     pub(crate) fn new(process: Process, stdout: File, stderr: File) -> Self {
-        Self { process, stdout, stderr }
+        Self { process, cgroup: None, stdout, stderr }
     }
 
     /// Waits for one line of output.
@@ -160,7 +168,16 @@ impl Started {
         self.stdout.read_to_string(&mut outcome.stdout).expect("utf-8");
         self.stderr.read_to_string(&mut outcome.stderr).expect("utf-8");
         outcome.code = wait_pidfd(self.process.pidfd.as_fd()).expect("waitid").shell_code();
+        remove(self.cgroup.take());
         outcome
+    }
+}
+
+/// Ends whoever is left in a control group, and removes it.
+pub(crate) fn remove(cgroup: Option<Cgroup>) {
+    if let Some(cgroup) = cgroup {
+        cgroup.kill().expect("kill");
+        cgroup.remove().expect("remove");
     }
 }
 
@@ -207,9 +224,12 @@ fn spec() -> Value {
             {"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
              "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
             {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
-            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+             "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]}
         ],
         "linux": {
+            "resources": {"pids": {"limit": 64}},
             "namespaces": [
                 {"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},
                 {"type": "cgroup"}

@@ -9,7 +9,7 @@ use gantry_linux::wait::wait_pidfd;
 use gantry_runtime::execute::{self, Process, Stdio};
 use serde_json::json;
 
-use crate::support::Bundle;
+use crate::support::{Bundle, remove};
 
 #[test]
 fn the_command_has_a_terminal_with_its_size_and_the_console_is_it() {
@@ -20,8 +20,9 @@ fn the_command_has_a_terminal_with_its_size_and_the_console_is_it() {
         bundle.init = init;
         let plan = bundle.plan(&["sh", "-c", "tty; stty size; test -c /dev/console && echo console > /dev/console; read line; echo got $line > /dev/tty"]);
         let created = execute::create(&plan, Stdio::Terminal).expect("created");
-        let process = created.start().expect("started").process;
-        assert_eq!(talk(process, "hello\n"), "/dev/pts/0\r\n30 100\r\nconsole\r\ngot hello\r\n");
+        let running = created.start().expect("started");
+        assert_eq!(talk(running.process, "hello\n"), "/dev/pts/0\r\n30 100\r\nconsole\r\ngot hello\r\n");
+        remove(running.cgroup);
     }
 }
 

@@ -4,7 +4,8 @@ use oci_spec::runtime::Mount as SpecMount;
 
 use super::namespaces::Namespaces;
 use super::options::{self, Options, PRIVATE, RDONLY};
-use super::{CgroupLayout, cgroup_mounts, path};
+use super::{cgroup_mounts, path};
+use crate::cgroup::Host;
 use crate::plan::{Bind, EnterCgroupNamespace, Mount, Op, PlanError, Readonly, Step};
 
 /// Files of procfs that a mount may cover (lxcfs and the like); anything else there would let a container
@@ -27,7 +28,7 @@ const PROC_FILES: [&str; 10] = [
 pub(super) fn compile(
     mounts: &[SpecMount],
     namespaces: &Namespaces,
-    layout: &CgroupLayout,
+    host: &Host,
     steps: &mut Vec<Step>,
 ) -> Result<(), PlanError> {
     if mounts.len() > gantry_types::MOUNTS_MAX {
@@ -56,7 +57,7 @@ pub(super) fn compile(
             if std::mem::take(&mut enter) {
                 steps.push(Op::EnterCgroupNamespace(EnterCgroupNamespace {}).into());
             }
-            cgroup_mounts::compile(&target, options.set & RDONLY != 0, layout, steps)?;
+            cgroup_mounts::compile(&target, options.set & RDONLY != 0, host, steps)?;
         } else {
             steps.push(Op::Mount(fresh(&field, mount, target, fstype, options)?).into());
         }
