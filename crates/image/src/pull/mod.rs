@@ -81,10 +81,10 @@ impl Puller {
         check(&manifest, &config, request.platform).map_err(unusable)?;
 
         let layers = layer_records(&manifest, &config);
-        let work = layers.iter().zip(&manifest.layers).map(|(layer, descriptor)| {
-            let request = &request;
-            async move { self.layer(session, request, layer, descriptor).await }
-        });
+        // Collected first: a lazy closure over two borrows would keep this future from being spawned.
+        let each = layers.iter().zip(&manifest.layers);
+        let work: Vec<_> =
+            each.map(|(layer, descriptor)| self.layer(session, &request, layer, descriptor)).collect();
         let mut work = futures_util::stream::iter(work).buffer_unordered(PULL_PARALLEL_BLOBS);
         // The first failure gives the others up; they keep what they have.
         while let Some(result) = work.next().await {
