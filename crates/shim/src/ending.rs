@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use gantry_api::shim::v1::{Failure, ReleaseResponse, event};
+use gantry_api::shim::v1::{Failure, OutOfMemory, ReleaseResponse, event};
 use gantry_linux::signal::Signal;
+use gantry_runtime::cgroup::CgroupError;
 
 use crate::clock;
 use crate::failure;
@@ -24,6 +25,7 @@ impl Shim {
             return;
         }
 
+        self.count_oom_kills();
         if slot == INIT {
             self.draining = Some(clock::steady() + OUTPUT_AFTER);
             if !self.own_pid_namespace {
@@ -60,6 +62,8 @@ impl Shim {
     /// Start failed: the executor has taken everything down already.
     pub(crate) fn end_unstarted(&mut self) {
         self.finish_streams();
+        // There is one only if the programme ran and could not be watched.
+        let _ = self.remove_cgroup();
         self.life = Life::Exited;
     }
 
@@ -78,13 +82,24 @@ impl Shim {
         let mut left = Vec::new();
         // A launched init is killed here, by its drop.
         self.life = Life::Released;
-
+        if let Err(error) = self.remove_cgroup() {
+            left.push(error.to_string());
+        }
         self.finish_streams();
         self.listener = None;
         if let Some(Err(error)) = self.bundle.take().map(|bundle| bundle.remove()) {
             left.push(["bundle: ", &error.to_string()].concat());
         }
         left
+    }
+
+    /// Reads the counter, and tells if it went up.
+    pub(crate) fn count_oom_kills(&mut self) {
+        let oom_kills = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok()).unwrap_or(0);
+        if oom_kills > self.oom_kills {
+            self.oom_kills = oom_kills;
+            self.tell(&event::Event::OutOfMemory(OutOfMemory { oom_kills }));
+        }
     }
 
     fn exited(&mut self) {
@@ -103,6 +118,8 @@ impl Shim {
             }
             self.tell(&event::Event::Exited(exit));
         }
+        // While the daemon is busy with the exit. What stays is tried again, and told, at Release.
+        let _ = self.remove_cgroup();
     }
 
     fn finish_streams(&mut self) {
@@ -113,8 +130,21 @@ impl Shim {
         }
     }
 
+    fn remove_cgroup(&mut self) -> Result<(), CgroupError> {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.remove()?;
+            self.cgroup = None;
+        }
+        Ok(())
+    }
+
     /// Without a pid namespace of its own a container's processes outlive its init.
-    fn kill_rest(&mut self) {
+    fn kill_rest(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            // Those that it misses are found when the cgroup is removed.
+            let _ = cgroup.kill();
+        }
+
         for process in self.processes.values() {
             // An exec that ended just now needs no signal.
             let _ = process.signal(Signal::KILL);

@@ -100,7 +100,8 @@ impl Shim {
     fn join(&self, plan: &ExecPlan, given: execute::Stdio) -> Result<execute::Process, Failure> {
         let init = self.processes.get(&INIT).and_then(Process::pidfd);
         let Some(init) = init else { return Err(failure::wrong_phase("the container does not run")) };
-        execute::exec(plan, init.as_fd(), given).map_err(|error| failure::execute(&error))
+        execute::exec(plan, init.as_fd(), self.cgroup.as_ref(), given)
+            .map_err(|error| failure::execute(&error))
     }
 
     /// Attachments that have not read everything lose the rest.

@@ -4,6 +4,7 @@ use std::io;
 
 use gantry_api::shim::v1::{Failure, FailureKind};
 use gantry_linux::{Errno, SyscallError};
+use gantry_runtime::cgroup::CgroupError;
 use gantry_runtime::execute::{ExecuteError, Operation};
 
 /// A failure without an errno: the request is at fault.
@@ -48,6 +49,18 @@ pub(crate) fn execute(error: &ExecuteError) -> Failure {
         errno,
         step: error.operation.to_string(),
         object: error.object.clone(),
+    }
+}
+
+/// The control group could not do it.
+pub(crate) fn cgroup(error: &CgroupError) -> Failure {
+    let errno = error.errno().raw_os_error();
+    Failure {
+        kind: kind_of(errno).into(),
+        message: [&error.to_string(), ": ", &error.errno().to_string()].concat(),
+        errno,
+        step: "cgroup".to_owned(),
+        object: error.path().to_owned(),
     }
 }
 

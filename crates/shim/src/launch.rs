@@ -52,6 +52,7 @@ impl Shim {
         let started = started.and_then(|running| {
             let init = self.processes.get_mut(&INIT).expect("made by Launch");
             self.life = Life::Running;
+            self.cgroup = running.cgroup;
             init.started(running.process.pidfd, &self.poller)?;
             Ok(StartResponse { pid: init.pid(), started_at_unix_ns: init.started_at_unix_ns() })
         });

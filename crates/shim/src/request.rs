@@ -69,7 +69,13 @@ impl Shim {
             return Err(invalid("all processes, or one exec: not both"));
         }
         let process = self.process(&kill.exec_id)?;
-        process.signal(signal)?;
+        match &self.cgroup {
+            Some(cgroup) if kill.all && signal == Signal::KILL => {
+                cgroup.kill().map_err(|error| failure::cgroup(&error))?;
+            }
+            Some(cgroup) if kill.all => cgroup.signal_all(signal).map_err(|error| failure::cgroup(&error))?,
+            Some(_) | None => process.signal(signal)?,
+        }
 
         Ok(KillResponse {})
     }
@@ -107,7 +113,8 @@ impl Shim {
         Ok(CloseStdinResponse {})
     }
 
-    fn state(&self) -> StateResponse {
+    fn state(&mut self) -> StateResponse {
+        self.count_oom_kills();
         let phase = match self.life {
             Life::Born => Phase::Born,
             Life::Launched(_) => Phase::Launched,

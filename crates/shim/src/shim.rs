@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use gantry_api::shim::v1::{Event, Failure, event};
+use gantry_runtime::cgroup::Cgroup;
 use gantry_runtime::execute::Created;
 use rustix::net::{SocketFlags, accept_with, sockopt::socket_peercred};
 
@@ -54,6 +55,8 @@ pub(crate) struct Shim {
     pub(crate) bundle: Option<Bundle>,
     pub(crate) log: Option<Log>,
     pub(crate) life: Life,
+    /// Where all processes of the running container are, until it could be removed; `None` if the plan has none.
+    pub(crate) cgroup: Option<Cgroup>,
     /// By slot; init is slot 0.
     pub(crate) processes: BTreeMap<u32, Process>,
     pub(crate) next_slot: u32,
@@ -81,6 +84,7 @@ impl Shim {
             bundle: None,
             log: None,
             life: Life::Born,
+            cgroup: None,
             processes: BTreeMap::new(),
             next_slot: INIT + 1,
             own_pid_namespace: true,

@@ -22,7 +22,7 @@ use gantry_api::shim::{self, FrameReader, SOCKET_FILE};
 use gantry_linux::signal::{self, Signal};
 use gantry_linux::spawn::{Spawn, Spawned};
 use gantry_runtime::plan::{
-    Console, ExecPlan, Mount, Namespace, NamespaceKind, Op, Plan, Process, Root, Rootfs, Setting, Step,
+    Bind, Console, ExecPlan, Mount, Namespace, NamespaceKind, Op, Plan, Process, Root, Rootfs, Setting, Step,
     Symlink, Terminal, VERSION,
 };
 use prost::Message;
@@ -73,7 +73,7 @@ impl Bench {
 
     /// A plan that runs `args`.
     pub(crate) fn plan(&self, args: &[&str], terminal: bool) -> Plan {
-        let mut steps: Vec<Step> = vec![mount("/proc", "proc", &[]).into()];
+        let mut steps: Vec<Step> = vec![mount("/proc", "proc", &[]).into(), null_device().into()];
         if terminal {
             let settings = [("newinstance", None), ("ptmxmode", Some("0666")), ("mode", Some("0620"))];
             steps.push(mount("/dev/pts", "devpts", &settings).into());
@@ -173,6 +173,12 @@ fn mount(target: &str, fstype: &str, settings: &[(&str, Option<&str>)]) -> Op {
         settings: settings.iter().map(setting).collect(),
         ..Mount::default()
     })
+}
+
+/// What a shell gives its background jobs as standard input.
+fn null_device() -> Op {
+    let null = "/dev/null".to_owned();
+    Op::Bind(Bind { source: null.clone(), target: null, ..Bind::default() })
 }
 
 fn process(args: &[&str], terminal: bool) -> Process {

@@ -2,6 +2,7 @@
 //! static busybox; every container is gone at the end of its test.
 
 mod bench;
+mod cgroup;
 mod ending;
 mod exec;
 mod failing;
