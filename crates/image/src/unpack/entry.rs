@@ -8,7 +8,7 @@ const PATH_BYTES_MAX: usize = 4095;
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File {
         size: u64,
     },
@@ -33,10 +33,10 @@ pub(super) enum Kind {
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Components joined by `/`, without `.`, `..` and leading slash; empty for the root.
-    pub(super) path: Vec<u8>,
-    pub(super) kind: Kind,
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: Kind,
     /// Permission bits with set-user-id, set-group-id and sticky.
     pub(super) mode: u32,
     pub(super) uid: u32,

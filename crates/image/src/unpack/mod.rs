@@ -21,8 +21,9 @@ use std::os::fd::BorrowedFd;
 pub use decompress::decoder;
 pub use error::UnpackError;
 
+pub(crate) use self::entry::Kind;
 use self::place::Place;
-use self::tar_reader::TarReader;
+pub(crate) use self::tar_reader::TarReader;
 
 /// How much one layer may be.
 #[derive(Debug, Clone, Copy)]

@@ -27,7 +27,7 @@ const OCTAL_SIZE_MAX: u64 = 0o777_7777_7777;
 
 /// Reads one tar from its start to its end.
 #[derive(Debug)]
-pub(super) struct TarReader<R> {
+pub(crate) struct TarReader<R> {
     source: R,
     limits: UnpackLimits,
     /// Bytes taken from the source.
@@ -48,12 +48,12 @@ struct Extensions {
 }
 
 impl<R: BufRead> TarReader<R> {
-    pub(super) fn new(source: R, limits: UnpackLimits) -> Self {
+    pub(crate) fn new(source: R, limits: UnpackLimits) -> Self {
         Self { source, limits, at: 0, data_left: 0, padding: 0, entries: 0 }
     }
 
     /// The next entry, `None` at the end of the archive. Data of the one before that was not read is skipped.
-    pub(super) fn next_entry(&mut self) -> Result<Option<Entry>, UnpackError> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, UnpackError> {
         let mut extensions = Extensions::default();
         loop {
             self.skip_data()?;
@@ -88,7 +88,7 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// Hands the current entry's data to `sink`, in pieces.
-    pub(super) fn data<E: From<UnpackError>>(
+    pub(crate) fn data<E: From<UnpackError>>(
         &mut self,
         mut sink: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -107,7 +107,7 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// Reads what follows the archive's end, which is padding.
-    pub(super) fn finish(mut self) -> Result<Unpacked, UnpackError> {
+    pub(crate) fn finish(mut self) -> Result<Unpacked, UnpackError> {
         loop {
             let piece = self.source.fill_buf().map_err(|source| UnpackError::Read { source })?;
             let count = piece.len();
