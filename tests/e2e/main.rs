@@ -27,6 +27,7 @@ macro_rules! tests {
     };
 }
 
+mod api;
 mod counts;
 mod crash;
 mod daemon;
@@ -43,6 +44,7 @@ mod streams;
 
 fn all(shared: &Arc<Shared>) -> Vec<Trial> {
     [
+        api::all,
         counts::all,
         crash::all,
         daemon::all,
