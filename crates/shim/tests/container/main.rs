@@ -7,4 +7,5 @@ mod ending;
 mod exec;
 mod failing;
 mod living;
+mod memory;
 mod streams;
