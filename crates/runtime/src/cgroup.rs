@@ -20,6 +20,8 @@ mod observe;
 #[cfg(feature = "plan")]
 pub use compile::{CgroupPlanError, plan};
 pub use directory::Cgroup;
+#[cfg(feature = "plan")]
+pub use end::prune;
 pub use error::CgroupError;
 #[cfg(feature = "plan")]
 pub use host::{Hierarchy, Host, UnifiedHierarchy};

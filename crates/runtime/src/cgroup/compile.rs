@@ -66,6 +66,7 @@ struct Limit {
 }
 
 impl Limit {
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and texts, written where they are made")]
     fn new(controller: &'static str, file: impl Into<String>, value: impl ToString) -> Self {
         let write = Write { file: file.into(), value: value.to_string(), optional: false, preferred: None };
         Self { controller, write }
@@ -77,6 +78,7 @@ impl Limit {
         self
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and texts, written where they are made")]
     fn preferring(mut self, file: &str, value: impl ToString) -> Self {
         self.write.preferred = Some(PreferredFile { file: file.to_owned(), value: value.to_string() });
         self

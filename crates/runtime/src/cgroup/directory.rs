@@ -5,13 +5,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use gantry_linux::process::set_umask;
 use gantry_linux::{Errno, Object, Pid, SyscallError, bpf};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{CgroupError, CgroupPlan, Folder, Version, Write};
 
-/// Folders are seen by the container's users, whatever the umask of the process that makes them.
+/// Folders are seen by the container's users.
 const FOLDER_MODE: u32 = 0o755;
+/// The umask that lets them.
+const FOLDER_UMASK: u32 = 0o022;
 
 /// A container's control group on the host. Small, for a supervisor keeps it for life.
 #[derive(Debug)]
@@ -49,10 +52,14 @@ impl Place {
 
 impl Cgroup {
     /// Makes every folder and writes every limit. A folder that a crash left behind without processes is made
-    /// anew; after a failure nothing of the container is left.
+    /// anew; after a failure nothing of the container is left. Changes the process's umask meanwhile: a chmod of
+    /// every folder costs as much as making one.
     pub fn create(plan: &CgroupPlan) -> Result<Self, CgroupError> {
         let mut made = Self { path: plan.path.as_str().into(), places: places(plan), unified: None };
-        match made.make(plan) {
+        let umask = set_umask(FOLDER_UMASK);
+        let result = made.make(plan);
+        set_umask(umask);
+        match result {
             Ok(()) => Ok(made),
             Err(error) => {
                 // The first failure is what counts; a folder that stays is found by its name later.
@@ -98,7 +105,7 @@ impl Cgroup {
             let path = format!("{}/{}", folder.mountpoint, plan.path);
             let made = make_folder(&path).or_else(|error| match error.errno {
                 Errno::NOENT => make_above(folder, &plan.path).and_then(|()| make_folder(&path)),
-                Errno::EXIST => remove_empty(&path).and_then(|()| make_folder(&path)),
+                Errno::EXIST => super::end::remove_tree(&path).and_then(|()| make_folder(&path)),
                 _ => Err(error),
             });
             made.map_err(|source| CgroupError::Create { path: path.clone(), source })?;
@@ -170,7 +177,7 @@ pub(super) fn apply(folder: &Folder, path: &str, write: &Write) -> Result<(), Cg
 /// Makes the folders above, and prepares each for those below it: controllers on version 2, and on version 1
 /// processors that children inherit. All of it can be done twice.
 fn make_above(folder: &Folder, path: &str) -> Result<(), SyscallError> {
-    let enable: String = folder.controllers.iter().map(|name| format!("+{name} ")).collect();
+    let enable = folder.controllers.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
     let is_cpuset =
         folder.version() == Version::Legacy && folder.controllers.iter().any(|name| name == "cpuset");
     let mut current = folder.mountpoint.clone();
@@ -220,29 +227,23 @@ fn inherit_cpuset(parent: &str, child: &str) -> Result<(), SyscallError> {
 }
 
 fn filter_devices(folder: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), SyscallError> {
-    let instructions: Vec<bpf::Instruction> = bytes
-        .chunks_exact(size_of::<bpf::Instruction>())
-        .map(|chunk| bpf::Instruction {
-            code: chunk[0],
-            registers: chunk[1],
-            offset: i16::from_ne_bytes([chunk[2], chunk[3]]),
-            immediate: i32::from_ne_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]),
-        })
-        .collect();
-    let programme = bpf::load_device_filter(&instructions)?;
+    let programme = bpf::load_device_filter(&instructions(bytes))?;
     bpf::attach_device_filter(folder, programme.as_fd())
+}
+
+pub(super) fn instructions(bytes: &[u8]) -> Vec<bpf::Instruction> {
+    let instruction = |chunk: &[u8]| bpf::Instruction {
+        code: chunk[0],
+        registers: chunk[1],
+        offset: i16::from_ne_bytes([chunk[2], chunk[3]]),
+        immediate: i32::from_ne_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]),
+    };
+    bytes.chunks_exact(size_of::<bpf::Instruction>()).map(instruction).collect()
 }
 
 fn make_folder(path: &str) -> Result<(), SyscallError> {
     let fail = |call| move |errno| SyscallError::new(call, Object::Path(path.into()), errno);
-    let mode = Mode::from_raw_mode(FOLDER_MODE);
-    rustix::fs::mkdir(path, mode).map_err(fail("mkdir"))?;
-    rustix::fs::chmod(path, mode).map_err(fail("chmod"))
-}
-
-/// Removes a folder that has no processes, with what the container made in it.
-fn remove_empty(path: &str) -> Result<(), SyscallError> {
-    super::end::remove_tree(path)
+    rustix::fs::mkdir(path, Mode::from_raw_mode(FOLDER_MODE)).map_err(fail("mkdir"))
 }
 
 pub(super) fn remove_folder(path: &str) -> Result<(), SyscallError> {

@@ -70,7 +70,7 @@ impl Cgroup {
                 Err(error) if error.errno == Errno::NOENT => Ok(()),
                 result => result.map_err(|source| CgroupError::Remove { path, source }),
             };
-            failure = failure.or(removed.err());
+            failure = failure.or_else(|| removed.err());
         }
         failure.map_or(Ok(()), Err)
     }
@@ -79,7 +79,8 @@ impl Cgroup {
     /// marked, because a kernel without a freezer folder for us leaves only racing.
     fn kill_frozen(&self) -> Result<(), CgroupError> {
         const ROUNDS_MAX: usize = 100;
-        let freezer = self.places.iter().find(|place| place.role == Role::Freezer).or(self.places.first());
+        let freezer =
+            self.places.iter().find(|place| place.role == Role::Freezer).or_else(|| self.places.first());
         let Some(place) = freezer else { return Ok(()) };
         let folder = place.folder(&self.path);
         let freeze = |state: &str| match write_file(&format!("{folder}/freezer.state"), state) {
@@ -100,6 +101,28 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+/// Removes the folders of namespaces that have no containers beneath `parent` (`/gantry`), and `parent` itself
+/// when it is empty then; in every hierarchy. They cost something to make again, so not after each container.
+/// What is in use stays, untold. Not while a container is being made.
+#[cfg(feature = "plan")]
+pub fn prune(host: &super::Host, parent: &str) -> Result<(), CgroupError> {
+    let mountpoints = host.legacy.iter().map(|hierarchy| &hierarchy.mountpoint);
+    for mountpoint in mountpoints.chain(host.unified.iter().map(|hierarchy| &hierarchy.mountpoint)) {
+        let top = format!("{mountpoint}/{}", parent.trim_matches('/'));
+        let mut folders = children(&top).map_err(|source| CgroupError::Read { path: top.clone(), source })?;
+        folders.push(top);
+        for path in folders {
+            match remove_folder(&path) {
+                Err(error) if ![Errno::BUSY, Errno::NOENT, Errno::NOTEMPTY].contains(&error.errno) => {
+                    return Err(CgroupError::Remove { path, source: error });
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Signals a process, if it is still there.
@@ -134,31 +157,38 @@ pub(super) fn processes_in_tree(path: &str) -> Result<Vec<Pid>, CgroupError> {
     Ok(processes)
 }
 
-/// A folder and all in it, each after its parent; empty when it is gone.
+/// A folder and all in it, each after its parent.
 fn tree(path: &str) -> Result<Vec<String>, SyscallError> {
     let mut found = vec![(path.to_owned(), 0)];
     let mut next = 0;
     while let Some((folder, depth)) = found.get(next).cloned() {
         next += 1;
-        let fail = |errno| SyscallError::new("open", Object::Path(folder.clone().into()), errno);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = match rustix::fs::open(folder.as_str(), flags, Mode::empty()) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT) => continue,
-            Err(errno) => return Err(fail(errno)),
-        };
         if depth == DEPTH_MAX {
-            return Err(fail(Errno::LOOP));
+            return Err(SyscallError::new("open", Object::Path(folder.into()), Errno::LOOP));
         }
-        for entry in rustix::fs::Dir::new(directory).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            let name = entry.file_name().to_string_lossy();
-            if entry.file_type().is_dir() && name != "." && name != ".." {
-                found.push((format!("{folder}/{name}"), depth + 1));
-            }
-        }
+        found.extend(children(&folder)?.into_iter().map(|child| (child, depth + 1)));
     }
     Ok(found.into_iter().map(|(folder, _)| folder).collect())
+}
+
+/// The folders in a folder; none when it is gone.
+fn children(folder: &str) -> Result<Vec<String>, SyscallError> {
+    let fail = |errno| SyscallError::new("open", Object::Path(folder.into()), errno);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = match rustix::fs::open(folder, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(errno) => return Err(fail(errno)),
+    };
+    let mut found = Vec::new();
+    for entry in rustix::fs::Dir::new(directory).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_string_lossy();
+        if entry.file_type().is_dir() && name != "." && name != ".." {
+            found.push(format!("{folder}/{name}"));
+        }
+    }
+    Ok(found)
 }
 
 fn is_populated(folder: &str, role: Role) -> Result<bool, CgroupError> {

@@ -1,10 +1,14 @@
 //! What a control group tells of its container: who is in it, and whether the kernel killed somebody because
 //! memory ran out.
 
-use gantry_linux::{Errno, Pid};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use gantry_linux::{Errno, Object, Pid, SyscallError};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::CgroupError;
-use super::directory::{Cgroup, Role, read_file};
+use super::directory::{Cgroup, Role, read_file, write_file};
 use super::end::processes_in_tree;
 
 impl Cgroup {
@@ -31,11 +35,51 @@ impl Cgroup {
         Ok(kills)
     }
 
+    /// A descriptor, nonblocking, that becomes readable when memory runs out in it; then [`Self::oom_kills`] tells
+    /// whether somebody was killed, and reading up to 4 KiB clears it. `None` where nothing tells.
+    pub fn oom_notifier(&self) -> Result<Option<OwnedFd>, CgroupError> {
+        for place in &self.places {
+            let folder = place.folder(&self.path);
+            let notifier = match place.role {
+                Role::Unified => watch(&format!("{folder}/memory.events")),
+                Role::Memory => subscribe(&folder),
+                Role::Freezer | Role::Other => continue,
+            };
+            match notifier {
+                Ok(notifier) => return Ok(Some(notifier)),
+                Err(error) if error.errno == Errno::NOENT => {}
+                Err(source) => return Err(CgroupError::Read { path: folder, source }),
+            }
+        }
+        Ok(None)
+    }
+
     /// Every process in it, at this moment.
     pub fn processes(&self) -> Result<Vec<Pid>, CgroupError> {
-        let place = self.places.iter().find(|place| place.role == Role::Unified).or(self.places.first());
+        let place =
+            self.places.iter().find(|place| place.role == Role::Unified).or_else(|| self.places.first());
         place.map_or_else(|| Ok(Vec::new()), |place| processes_in_tree(&place.folder(&self.path)))
     }
+}
+
+/// Version 2: the file's changes.
+fn watch(file: &str) -> Result<OwnedFd, SyscallError> {
+    let fail = |errno| SyscallError::new("inotify_add_watch", Object::Path(file.into()), errno);
+    let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(fail)?;
+    inotify::add_watch(&inotify, file, WatchFlags::MODIFY).map_err(fail)?;
+    Ok(inotify)
+}
+
+/// Version 1: an event counter registered by the numbers of its descriptor and of the file's.
+fn subscribe(folder: &str) -> Result<OwnedFd, SyscallError> {
+    let control = format!("{folder}/memory.oom_control");
+    let fail = |errno| SyscallError::new("open", Object::Path(control.clone().into()), errno);
+    let watched =
+        rustix::fs::open(control.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
+    let counter = gantry_linux::event::eventfd()?;
+    let registration = format!("{} {}", counter.as_raw_fd(), watched.as_raw_fd());
+    write_file(&format!("{folder}/cgroup.event_control"), &registration)?;
+    Ok(counter)
 }
 
 /// A line `name value` of a flat keyed file; 0 when it is missing (oom_control has it since Linux 4.13).

@@ -76,9 +76,11 @@ impl Drop for Group {
     fn drop(&mut self) {
         let _ = self.cgroup.kill();
         self.cgroup.remove().expect("remove");
+        let top = self.plan.path.split('/').next().expect("not empty");
+        prune(&Host::read().expect("the mount table"), top).expect("prune");
         for folder in &self.plan.folders {
-            let top = self.plan.path.split('/').next().expect("not empty");
-            end::remove_tree(&format!("{}/{top}", folder.mountpoint)).expect("the folders above are empty");
+            let gone = rustix::fs::stat(format!("{}/{top}", folder.mountpoint));
+            assert_eq!(gone.err(), Some(gantry_linux::Errno::NOENT), "the folders above are empty and go");
         }
     }
 }
@@ -149,9 +151,13 @@ fn running_out_of_memory_is_counted() {
     let Some(host) = machine() else { return };
     let group = group("oom", &host, r#"{"memory": {"limit": 16777216, "swap": 16777216}}"#);
     assert_eq!(group.cgroup.oom_kills().expect("read"), 0);
+    let notifier = group.cgroup.oom_notifier().expect("a notifier").expect("memory is controlled");
     let process = group.start("exec tail /dev/zero");
     let exit = wait_pidfd(process.as_fd()).expect("waitid");
     assert_eq!(exit.shell_code(), 137);
+    let mut told = [rustix::event::PollFd::new(&notifier, rustix::event::PollFlags::IN)];
+    let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut told, Some(&limit)), Ok(1));
     assert!(group.cgroup.oom_kills().expect("read") >= 1);
 }
 

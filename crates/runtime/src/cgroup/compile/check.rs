@@ -118,7 +118,7 @@ mod tests {
         }
         let long = "0,".repeat(1 << 20);
         for bad in ["", "0-99999999999", "3-1", "0--1", "-1", "0,", "a", "0-1-2", " 0", &long] {
-            assert!(list("cpu.cpus", bad).is_err(), "{:.20}", bad);
+            assert!(list("cpu.cpus", bad).is_err(), "{bad:.20}");
         }
         assert!(begin.elapsed() < std::time::Duration::from_millis(10));
     }

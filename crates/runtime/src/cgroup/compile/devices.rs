@@ -9,6 +9,8 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::{CgroupPlanError, Limit};
 
+mod programme;
+
 /// The rules after all were read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rules {
@@ -110,16 +112,7 @@ impl Rules {
         if self.allow_by_default && self.exceptions.is_empty() {
             return Vec::new();
         }
-        let mut code = Code::default();
-        // struct bpf_cgroup_dev_ctx: kind in the low half of the first word, access in its high half.
-        code.load(Code::KIND, 0).and(Code::KIND, 0xffff);
-        code.load(Code::ACCESS, 0).shift_right(Code::ACCESS, 16);
-        code.load(Code::MAJOR, 4).load(Code::MINOR, 8);
-        for (devices, access) in &self.exceptions {
-            code.exception(*devices, *access, !self.allow_by_default);
-        }
-        code.answer(self.allow_by_default);
-        code.bytes
+        programme::compile(self)
     }
 }
 
@@ -149,76 +142,6 @@ fn number(value: Option<i64>) -> Result<Option<u32>, CgroupPlanError> {
         None | Some(-1) => Ok(None),
         Some(value @ 0..=MAX) => Ok(u32::try_from(value).ok()),
         Some(value) => Err(CgroupPlanError::value("devices", value, "a number goes from 0 to 1048575")),
-    }
-}
-
-/// eBPF being written. Registers as the kernel's `BPF_REG_*`; `r1` is the context at first and scratch later.
-#[derive(Default)]
-struct Code {
-    bytes: Vec<u8>,
-}
-
-impl Code {
-    const RESULT: u8 = 0;
-    const CONTEXT: u8 = 1;
-    const SCRATCH: u8 = 6;
-    const KIND: u8 = 2;
-    const ACCESS: u8 = 3;
-    const MAJOR: u8 = 4;
-    const MINOR: u8 = 5;
-
-    fn emit(&mut self, code: u8, target: u8, source: u8, offset: i16, immediate: u32) -> &mut Self {
-        self.bytes.extend([code, target | (source << 4)]);
-        self.bytes.extend(offset.to_ne_bytes());
-        self.bytes.extend(immediate.to_ne_bytes());
-        self
-    }
-
-    fn load(&mut self, target: u8, offset: i16) -> &mut Self {
-        self.emit(0x61, target, Self::CONTEXT, offset, 0)
-    }
-
-    fn and(&mut self, target: u8, mask: u32) -> &mut Self {
-        self.emit(0x54, target, 0, 0, mask)
-    }
-
-    fn shift_right(&mut self, target: u8, bits: u32) -> &mut Self {
-        self.emit(0x74, target, 0, 0, bits)
-    }
-
-    fn answer(&mut self, allow: bool) -> &mut Self {
-        self.emit(0xb7, Self::RESULT, 0, 0, u32::from(allow)).emit(0x95, 0, 0, 0, 0)
-    }
-
-    /// Answers when the request is for these devices, and goes on otherwise. An allowed exception must cover
-    /// all that is asked; a denied one need only touch it.
-    fn exception(&mut self, devices: Devices, access: Access, allow: bool) {
-        const JUMP_UNLESS_EQUAL: u8 = 0x55;
-        const JUMP_UNLESS_EQUAL_REGISTER: u8 = 0x5d;
-        const JUMP_IF_EQUAL: u8 = 0x15;
-        const MOVE_REGISTER: u8 = 0xbc;
-        let checks_access = access != Access::ALL;
-        // From the last instruction on, so that each jump knows how far the next exception is.
-        let numbers = [(Self::MAJOR, devices.major), (Self::MINOR, devices.minor)];
-        let numbers: Vec<(u8, u32)> =
-            numbers.iter().filter_map(|(register, n)| Some((*register, (*n)?))).collect();
-        let mut left =
-            i16::try_from(numbers.len()).expect("two at the most") + 2 + if checks_access { 3 } else { 0 };
-        self.emit(JUMP_UNLESS_EQUAL, Self::KIND, 0, left, if devices.is_block { 1 } else { 2 });
-        if checks_access {
-            left -= 3;
-            self.emit(MOVE_REGISTER, Self::SCRATCH, Self::ACCESS, 0, 0).and(Self::SCRATCH, access.0.into());
-            if allow {
-                self.emit(JUMP_UNLESS_EQUAL_REGISTER, Self::SCRATCH, Self::ACCESS, left, 0);
-            } else {
-                self.emit(JUMP_IF_EQUAL, Self::SCRATCH, 0, left, 0);
-            }
-        }
-        for (register, number) in numbers {
-            left -= 1;
-            self.emit(JUMP_UNLESS_EQUAL, register, 0, left, number);
-        }
-        self.answer(allow);
     }
 }
 

@@ -42,6 +42,7 @@ pub enum CgroupPlanError {
 
 impl CgroupPlanError {
     /// A refused value, cut to what fits a message.
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and texts, written where they are made")]
     pub(super) fn value(field: &'static str, value: impl ToString, rule: &'static str) -> Self {
         Self::Value { field, value: value.to_string().chars().take(80).collect(), rule }
     }
