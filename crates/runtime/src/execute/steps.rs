@@ -203,7 +203,13 @@ impl<'a> Setup<'a> {
         Ok(())
     }
 
+    /// What is a mount already only changes, without the mounts on it: a read-only `/dev` keeps its writable
+    /// `/dev/shm`.
     fn readonly(&mut self, found: OwnedFd) -> Result<(), Errno> {
+        if mount::is_mount_root(found.as_fd()).map_err(|error| error.errno)? {
+            let change = AttributeChange { set: MountAttributes::RDONLY, ..AttributeChange::default() };
+            return mount::set_attributes(found.as_fd(), &change).map_err(|error| error.errno);
+        }
         let copy = mount::clone_tree(found.as_fd(), true).map_err(|error| error.errno)?;
         let change =
             AttributeChange { set: MountAttributes::RDONLY, recursive: true, ..AttributeChange::default() };

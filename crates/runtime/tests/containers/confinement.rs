@@ -84,6 +84,14 @@ fn devices_are_the_default_ones_and_the_specs() {
 }
 
 #[test]
+fn a_read_only_dev_has_its_devices_and_what_is_mounted_on_it_is_writable() {
+    let Some(mut bundle) = Bundle::new_or_skip() else { return };
+    bundle.spec["mounts"][1]["options"].as_array_mut().expect("a list").push(json!("ro"));
+    let outcome = bundle.run(&["sh", "-c", "echo > /dev/null && echo > /dev/shm/x && echo > /dev/x"]);
+    assert!(outcome.stderr.contains("/dev/x: Read-only file system"), "{}", outcome.stderr);
+}
+
+#[test]
 fn the_hosts_mount_table_does_not_know_the_container() {
     let Some(bundle) = Bundle::new_or_skip() else { return };
     let mut started = bundle.start(&["sh", "-c", "echo up; sleep 60"]).expect("started");

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{PosixRlimitType, Process as SpecProcess};
 
-use super::capability;
+use super::{capability, path};
 use crate::plan::{PlanError, Process, Rlimit, Seccomp, Terminal};
 
 pub(super) fn compile(spec: &SpecProcess, seccomp: Option<Seccomp>) -> Result<Process, PlanError> {
@@ -15,7 +15,7 @@ pub(super) fn compile(spec: &SpecProcess, seccomp: Option<Seccomp>) -> Result<Pr
         return Err(PlanError::invalid("process.env", entry));
     }
     let cwd = spec.cwd().to_string_lossy();
-    if !cwd.starts_with('/') || cwd.contains('\0') {
+    if !cwd.starts_with('/') {
         return Err(PlanError::invalid("process.cwd", cwd));
     }
     if let Some(score) = spec.oom_score_adj().filter(|score| !(-1000..=1000).contains(score)) {
@@ -25,7 +25,7 @@ pub(super) fn compile(spec: &SpecProcess, seccomp: Option<Seccomp>) -> Result<Pr
     Ok(Process {
         args,
         env,
-        cwd: cwd.into_owned(),
+        cwd: path::clean("process.cwd", &cwd)?,
         uid: user.uid(),
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
