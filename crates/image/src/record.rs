@@ -40,12 +40,24 @@ pub struct LayerRecord {
     pub diff_id: Digest,
     /// The key of its folder: the hex part of the OCI chain id.
     pub chain_id: SnapshotKey,
+    /// Bytes of the uncompressed tar; 0 when the folder was there before and nothing was unpacked.
+    #[serde(default)]
+    pub unpacked_bytes: u64,
 }
 
 impl ImageRecord {
     /// Keys of the layers, base first: what a container's snapshot stands on.
     pub fn chain(&self) -> Vec<SnapshotKey> {
         self.layers.iter().map(|layer| layer.chain_id.clone()).collect()
+    }
+
+    /// Takes over the unpacked sizes that an earlier record of the same layers knows: a pull that found a folder in its
+    /// place did not unpack it and so cannot say.
+    pub fn learn_sizes(&mut self, earlier: &Self) {
+        for layer in self.layers.iter_mut().filter(|layer| layer.unpacked_bytes == 0) {
+            let known = earlier.layers.iter().find(|known| known.chain_id == layer.chain_id);
+            layer.unpacked_bytes = known.map_or(0, |known| known.unpacked_bytes);
+        }
     }
 
     /// Every blob the image needs to be kept and pushed. A layer's blob may be missing from the content store when its

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use gantry_types::{LAYERS_MAX, Reference};
+use gantry_types::{Digest, LAYERS_MAX, Reference};
 use serde::Deserialize;
 
 use super::spool::Spool;
@@ -47,7 +47,9 @@ fn image(listed: &Listed, spool: &Spool, content: &ContentStore) -> Result<Found
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{config},"layers":["#
     );
     for (at, layer) in layers.iter().enumerate() {
-        let kind = layer_type(layer, spool, content)?;
+        let missing = || ImportError::Missing { name: layer.chars().take(160).collect() };
+        let (digest, _) = spool.member(layer).ok_or_else(missing)?;
+        let kind = layer_type(&digest, content)?;
         let separator = if at == 0 { "" } else { "," };
         write!(text, "{separator}{}", descriptor(kind, layer)?).expect("writing to a String cannot fail");
     }
@@ -62,12 +64,10 @@ fn image(listed: &Listed, spool: &Spool, content: &ContentStore) -> Result<Found
 }
 
 /// Plain in old archives; newer ones may hold what was pulled. The first bytes tell.
-fn layer_type(name: &str, spool: &Spool, content: &ContentStore) -> Result<&'static str, ImportError> {
+pub(super) fn layer_type(digest: &Digest, content: &ContentStore) -> Result<&'static str, ImportError> {
     use std::io::Read as _;
-    let missing = || ImportError::Missing { name: name.chars().take(160).collect() };
-    let (digest, _) = spool.member(name).ok_or_else(missing)?;
     let mut magic = Vec::new();
-    let blob = content.blob(&digest)?;
+    let blob = content.blob(digest)?;
     blob.file.take(4).read_to_end(&mut magic).map_err(|source| ImportError::Read { source })?;
     Ok(match magic.as_slice() {
         [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",

@@ -1,4 +1,5 @@
-//! An image from a tar: an OCI image layout (image-spec, image-layout.md) or what `docker save` writes. Both in one pass
+//! An image from a tar: an OCI image layout (image-spec, image-layout.md), what `docker save` writes, or a plain root
+//! filesystem. The first two in one pass
 //! over the stream: members that are blobs go to ingests by name, small documents are kept in memory, and once the stream has
 //! ended the images are put together. The archive's own names for its images are reported and never used: a name is given
 //! by the caller (CVE-2026-50195).
@@ -6,15 +7,18 @@
 mod archive;
 mod docker_archive;
 mod error;
+mod format;
 mod oci_layout;
+mod rootfs;
 mod spool;
 
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 
-use gantry_types::{Platform, Reference};
+use gantry_types::{ImageConfig, Platform, Reference, RequestId};
 
 pub use error::ImportError;
+pub use format::ImportFormat;
 
 use crate::content::ContentStore;
 use crate::layer::{replay_blob, unpacking};
@@ -36,6 +40,21 @@ pub struct Importer {
     content: Arc<ContentStore>,
     layers: Arc<dyn LayerStore>,
     limits: UnpackLimits,
+}
+
+/// How to import.
+#[derive(Debug, Clone, Copy)]
+pub struct ImportOptions<'options> {
+    /// What the archive is.
+    pub format: ImportFormat,
+    /// The platform wanted of an image archive, or that of a root filesystem.
+    pub platform: &'options Platform,
+    /// How to run a root filesystem; image archives have their own.
+    pub config: Option<&'options ImageConfig>,
+    /// When a root filesystem was made (RFC 3339); this crate has no clock.
+    pub created: Option<&'options str>,
+    /// Tells this import from others that run at the same time: an operation's id, letters, digits and dashes.
+    pub id: &'options RequestId,
 }
 
 /// One image of an archive.
@@ -61,30 +80,43 @@ impl Importer {
         Self { content, layers, limits }
     }
 
-    /// Reads the archive to its end, and unpacks its images for `platform`; images for other platforms are left out. `id`
-    /// tells this import from others that run at the same time (an operation's id: letters, digits and dashes).
+    /// Reads the archive to its end, and unpacks its images for the platform; images for other platforms are left out.
     pub fn import(
         &self,
         archive: impl Read + Send,
-        platform: &Platform,
-        id: &str,
+        options: &ImportOptions<'_>,
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>, ImportError> {
-        let source = decoder(BufReader::with_capacity(256 << 10, archive))
-            .map_err(|source| ImportError::Read { source })?;
-        let spool = Spool::read(source, &self.content, self.limits, id)?;
-        let found = match (spool.document("index.json"), spool.document("manifest.json")) {
-            // docker save writes both since version 25; the layout is the better described one.
-            (Some(index), _) if spool.document("oci-layout").is_some() => {
-                oci_layout::images(index, &self.content, platform)?
-            }
-            (_, Some(list)) => docker_archive::images(list, &spool, &self.content)?,
-            (_, None) => return Err(ImportError::Format),
+        let (is_images, archive) =
+            format::detect(options.format, archive).map_err(|source| ImportError::Read { source })?;
+        let found = if is_images {
+            self.images(archive, options)?
+        } else {
+            vec![rootfs::image(archive, &self.content, self.limits, options)?]
         };
         if found.is_empty() {
-            return Err(ImportError::Empty { platform: platform.clone() });
+            return Err(ImportError::Empty { platform: options.platform.clone() });
         }
-        found.into_iter().map(|found| self.image(found, platform, progress)).collect()
+        found.into_iter().map(|found| self.image(found, options.platform, progress)).collect()
+    }
+
+    fn images(
+        &self,
+        archive: impl Read + Send,
+        options: &ImportOptions<'_>,
+    ) -> Result<Vec<Found>, ImportError> {
+        let ImportOptions { platform, id, .. } = options;
+        let source = decoder(BufReader::with_capacity(256 << 10, archive))
+            .map_err(|source| ImportError::Read { source })?;
+        let spool = Spool::read(source, &self.content, self.limits, id.as_str())?;
+        match (spool.document("index.json"), spool.document("manifest.json")) {
+            // docker save writes both since version 25; the layout is the better described one.
+            (Some(index), _) if spool.document("oci-layout").is_some() => {
+                oci_layout::images(index, &self.content, platform)
+            }
+            (_, Some(list)) => docker_archive::images(list, &spool, &self.content),
+            (_, None) => Err(ImportError::Format),
+        }
     }
 
     fn image(
@@ -102,10 +134,11 @@ impl Importer {
         let config = ConfigFile::parse(&config_bytes).map_err(unusable)?;
         check(&manifest, &config, platform).map_err(unusable)?;
         let digest = self.content.write(&bytes).map_err(|source| ImportError::Content { source })?;
-        let layers = layer_records(&manifest, &config);
-        for layer in &layers {
+        let mut layers = layer_records(&manifest, &config);
+        for layer in &mut layers {
+            let (blob, total) = (layer.blob.clone(), layer.size_bytes);
             let report = |state| {
-                let (digest, total) = (layer.blob.clone(), layer.size_bytes);
+                let digest = blob.clone();
                 progress.report(BlobProgress { digest, kind: BlobKind::Layer, state, offset: total, total });
             };
             if self.layers.has(&layer.chain_id).map_err(|source| ImportError::Layers { source })? {
@@ -121,7 +154,8 @@ impl Importer {
             drop(unpacker.bytes);
             let done = unpacker.done.blocking_recv();
             read.map_err(|source| ImportError::Content { source })?;
-            done.unwrap_or(Err(crate::LayerError::GivenUp)).map_err(failed)?;
+            let done = done.unwrap_or(Err(crate::LayerError::GivenUp));
+            layer.unpacked_bytes = done.map_err(failed)?.bytes;
             report(BlobState::Done);
         }
         let layer_bytes: u64 = layers.iter().map(|layer| layer.size_bytes).sum();

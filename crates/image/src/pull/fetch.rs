@@ -9,6 +9,8 @@ use crate::manifest::Descriptor;
 use crate::progress::{BlobKind, BlobProgress, BlobState};
 use crate::record::LayerRecord;
 use crate::registry::{RegistryError, Repository};
+use crate::unpack::Unpacked;
+use gantry_types::SnapshotKey;
 
 /// How often a blob is fetched from its beginning when the bytes from an earlier download turn out wrong.
 const FETCHES_MAX: u32 = 2;
@@ -20,13 +22,14 @@ enum Failure {
 }
 
 impl Puller {
+    /// Brings one layer; what it unpacked to, when it had to be unpacked.
     pub(super) async fn layer(
         &self,
         session: &Repository,
         request: &PullRequest<'_>,
         layer: &LayerRecord,
         descriptor: &Descriptor,
-    ) -> Result<(), PullError> {
+    ) -> Result<Option<(SnapshotKey, u64)>, PullError> {
         let tell = |state, offset| {
             let (digest, total) = (descriptor.digest.clone(), descriptor.size);
             request.progress.report(BlobProgress { digest, kind: BlobKind::Layer, state, offset, total });
@@ -34,7 +37,7 @@ impl Puller {
         let image = request.reference.familiar();
         if self.has(layer, &image).await? {
             tell(BlobState::Exists, descriptor.size);
-            return Ok(());
+            return Ok(None);
         }
         tell(BlobState::Waiting, 0);
         let mut attempt = 0;
@@ -43,13 +46,13 @@ impl Puller {
             let turn = Arc::new(self.flights.enter(&descriptor.digest).await);
             if self.has(layer, &image).await? {
                 tell(BlobState::Done, descriptor.size);
-                return Ok(());
+                return Ok(None);
             }
             attempt += 1;
             match self.one_pass(session, layer, descriptor, &tell, &turn).await {
-                Ok(()) => {
+                Ok(unpacked) => {
                     tell(BlobState::Done, descriptor.size);
-                    return Ok(());
+                    return Ok(Some((layer.chain_id.clone(), unpacked.bytes)));
                 }
                 // Bytes that a crash had torn: the damaged ones are gone now.
                 Err(Failure::Layer(error)) if attempt < FETCHES_MAX && is_torn(&error) => {
@@ -74,7 +77,7 @@ impl Puller {
         descriptor: &Descriptor,
         tell: &(impl Fn(BlobState, u64) + Sync),
         turn: &Arc<H>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Unpacked, Failure> {
         let content =
             |source| Failure::Layer(LayerError::Content { digest: descriptor.digest.clone(), source });
         let store = |source| Failure::Layer(LayerError::Store { diff_id: layer.diff_id.clone(), source });
@@ -99,7 +102,7 @@ impl Puller {
             let read = read.await;
             let unpacked = unpacker.done.await.unwrap_or(Err(LayerError::GivenUp));
             read.map_err(content)?;
-            return unpacked.map(|_| ()).map_err(Failure::Layer);
+            return unpacked.map_err(Failure::Layer);
         }
 
         let keeper = keep(
@@ -147,7 +150,7 @@ impl Puller {
             (Ok(Err(source)), _) => Err(content(source)),
             (_, Err(error)) => Err(Failure::Layer(error)),
             (Err(_), Ok(_)) => Err(Failure::Layer(LayerError::GivenUp)),
-            (Ok(Ok(())), Ok(_)) => Ok(()),
+            (Ok(Ok(())), Ok(unpacked)) => Ok(unpacked),
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct PullRequest<'request> {
     pub platform: &'request Platform,
     /// For this registry; the caller has looked them up for exactly this host and port.
     pub credentials: Option<&'request Credentials>,
+    /// Whether this registry speaks plain HTTP, as if the configuration had marked it so. TLS is verified always.
+    pub insecure: bool,
     /// Who hears how it goes.
     pub progress: Arc<dyn Progress>,
 }
@@ -71,7 +73,7 @@ impl Puller {
         let unusable = |source| PullError::Manifest { image: image.clone(), source };
         let session = self
             .client
-            .repository(request.reference, request.credentials)
+            .repository(request.reference, request.credentials, request.insecure)
             .map_err(|source| PullError::Registry { image: image.clone(), source })?;
         let session = &session;
 
@@ -80,17 +82,23 @@ impl Puller {
         let config = ConfigFile::parse(&config_bytes).map_err(unusable)?;
         check(&manifest, &config, request.platform).map_err(unusable)?;
 
-        let layers = layer_records(&manifest, &config);
+        let mut layers = layer_records(&manifest, &config);
         // Collected first: a lazy closure over two borrows would keep this future from being spawned.
         let each = layers.iter().zip(&manifest.layers);
         let work: Vec<_> =
             each.map(|(layer, descriptor)| self.layer(session, &request, layer, descriptor)).collect();
         let mut work = futures_util::stream::iter(work).buffer_unordered(PULL_PARALLEL_BLOBS);
         // The first failure gives the others up; they keep what they have.
+        let mut unpacked = Vec::new();
         while let Some(result) = work.next().await {
-            result?;
+            unpacked.extend(result?);
         }
         drop(work);
+        for (chain_id, bytes) in unpacked {
+            for layer in layers.iter_mut().filter(|layer| layer.chain_id == chain_id) {
+                layer.unpacked_bytes = bytes;
+            }
+        }
 
         let size = resolved.bytes.len() as u64
             + manifest.config.size
@@ -223,6 +231,7 @@ pub(crate) fn layer_records(manifest: &Manifest, config: &ConfigFile) -> Vec<Lay
             media_type: descriptor.media_type.to_string(),
             diff_id: diff_id.clone(),
             chain_id,
+            unpacked_bytes: 0,
         })
         .collect()
 }

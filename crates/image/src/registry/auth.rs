@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gantry_types::TOKEN_BYTES_MAX;
-use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Response, Url};
 use serde::Deserialize;
 
 use super::RegistryError;
@@ -50,13 +50,19 @@ impl Repository {
         }
         url.query_pairs_mut().append_pair("scope", &scope);
 
-        let mut headers = HeaderMap::new();
-        if let Some(basic) = self.basic().filter(|_| trusted) {
-            headers.insert(AUTHORIZATION, basic);
-        }
         let realm_host = authority(&url);
+        let refresh = self.credentials.as_ref().and_then(|credentials| credentials.identity_token.as_deref());
         // Redirects are not followed here: a realm answers itself or not at all.
-        let response = self.send(url, headers).await?;
+        let response = match refresh.filter(|_| trusted) {
+            Some(refresh) => self.exchange(url, refresh).await?,
+            None => {
+                let mut headers = HeaderMap::new();
+                if let Some(basic) = self.basic().filter(|_| trusted) {
+                    headers.insert(AUTHORIZATION, basic);
+                }
+                self.send(self.client.http.get(url).headers(headers)).await?
+            }
+        };
         if !response.status().is_success() {
             if self.credentials.is_some() && !trusted {
                 return Err(refused(realm_host));
@@ -71,6 +77,20 @@ impl Repository {
             return Err(bad());
         }
         sensitive(&format!("Bearer {text}")).ok_or_else(bad)
+    }
+
+    /// Asks for an access token with a refresh token, the OAuth 2 way: a form instead of a query.
+    async fn exchange(&self, mut url: Url, refresh: &str) -> Result<Response, RegistryError> {
+        let mut form = Url::parse("form:").expect("a constant");
+        form.query_pairs_mut()
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("client_id", "gantry")
+            .append_pair("refresh_token", refresh)
+            .extend_pairs(url.query_pairs());
+        url.set_query(None);
+        let body = form.query().unwrap_or_default().to_owned();
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        self.send(self.client.http.post(url).header(CONTENT_TYPE, kind).body(body)).await
     }
 
     fn basic(&self) -> Option<HeaderValue> {

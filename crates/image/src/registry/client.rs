@@ -90,15 +90,20 @@ impl RegistryClient {
         Ok(Self { http, options: Arc::new(options) })
     }
 
-    /// Begins a session. Nothing is sent yet.
+    /// Begins a session. Nothing is sent yet. `insecure` marks this registry for this session alone.
     pub(crate) fn repository(
         &self,
         reference: &Reference,
         credentials: Option<&Credentials>,
+        insecure: bool,
     ) -> Result<Repository, RegistryError> {
+        let mut client = self.clone();
+        if insecure {
+            Arc::make_mut(&mut client.options).insecure.insert(reference.registry().to_owned());
+        }
         Ok(Repository {
-            client: self.clone(),
-            base: endpoint::base_url(reference.registry(), &self.options.insecure)?,
+            base: endpoint::base_url(reference.registry(), &client.options.insecure)?,
+            client,
             reference: reference.clone(),
             credentials: credentials.cloned(),
             authorization: Mutex::default(),

@@ -12,12 +12,14 @@ use serde::Deserialize;
 const CONFIG_BYTES_MAX: usize = 1 << 20;
 
 /// A user's right to a registry. The password never appears in any output.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// User name.
     pub username: String,
     /// Password or access token.
     pub password: String,
+    /// A refresh token that is exchanged for an access token instead of the password (docker's `identitytoken`).
+    pub identity_token: Option<String>,
 }
 
 impl fmt::Debug for Credentials {
@@ -84,6 +86,8 @@ struct Entry {
     username: String,
     #[serde(default)]
     password: String,
+    #[serde(default)]
+    identitytoken: Option<String>,
 }
 
 impl fmt::Debug for Entry {
@@ -113,16 +117,21 @@ impl DockerConfig {
             return Err(CredentialsError::Keeper { registry: registry.to_owned(), program: program.clone() });
         }
         let Some(entry) = self.auths.get(registry) else { return Ok(None) };
+        let identity_token = entry.identitytoken.clone().filter(|token| !token.is_empty());
         if !entry.auth.is_empty() {
             let decoded = STANDARD.decode(entry.auth.trim()).map_err(|_| broken())?;
             let text = String::from_utf8(decoded).map_err(|_| broken())?;
             // Old files pad the text with NUL bytes.
             let (username, password) = text.trim_end_matches('\0').split_once(':').ok_or_else(broken)?;
-            return Ok(Some(Credentials { username: username.to_owned(), password: password.to_owned() }));
+            return Ok(Some(Credentials {
+                username: username.to_owned(),
+                password: password.to_owned(),
+                identity_token,
+            }));
         }
         if !entry.username.is_empty() {
             let (username, password) = (entry.username.clone(), entry.password.clone());
-            return Ok(Some(Credentials { username, password }));
+            return Ok(Some(Credentials { username, password, identity_token }));
         }
         // An empty entry is docker's mark that the credentials are in its credential store.
         match &self.default_helper {
@@ -205,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_password_is_never_printed() {
-        let credentials = Credentials { username: "me".into(), password: "hunter2".into() };
+        let credentials =
+            Credentials { username: "me".into(), password: "hunter2".into(), identity_token: None };
         assert!(!format!("{credentials:?}").contains("hunter2"));
     }
 }

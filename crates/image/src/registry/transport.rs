@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE, WWW_AUTHENTICATE};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
 use super::RegistryError;
 use super::client::Repository;
@@ -76,7 +76,8 @@ impl Repository {
         let mut url = ask.url.clone();
         for _ in 0..=REDIRECTS_MAX {
             let own = is_same_origin(&url, &self.base);
-            let response = self.send(url.clone(), self.headers(ask, own)).await?;
+            let response =
+                self.send(self.client.http.get(url.clone()).headers(self.headers(ask, own))).await?;
             if !response.status().is_redirection() {
                 return Ok((response, own));
             }
@@ -103,10 +104,9 @@ impl Repository {
     }
 
     /// Sends one request and waits for the headers.
-    pub(super) async fn send(&self, url: Url, headers: HeaderMap) -> Result<Response, RegistryError> {
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, RegistryError> {
         let after_ms = self.timeouts().headers_ms;
-        let sent = self.client.http.get(url).headers(headers).send();
-        match tokio::time::timeout(Duration::from_millis(after_ms), sent).await {
+        match tokio::time::timeout(Duration::from_millis(after_ms), request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(source)) => Err(self.unreachable(source)),
             Err(_) => Err(RegistryError::Timeout { registry: self.registry(), what: "an answer", after_ms }),

@@ -13,7 +13,7 @@ use crate::sample::{INDEX_TYPE, MANIFEST_TYPE, Sample, digest};
 use crate::scripted::{Answer, Server, ok, status};
 
 fn me() -> Credentials {
-    Credentials { username: "me".into(), password: "secret".into() }
+    Credentials { username: "me".into(), password: "secret".into(), identity_token: None }
 }
 
 /// Pulls and says how it failed.

@@ -1,8 +1,8 @@
 //! Archives as docker, podman and skopeo write them, and archives that lie.
 
-use gantry_image::import::{ImportError, Imported, Importer};
+use gantry_image::import::{ImportError, ImportFormat, ImportOptions, Imported, Importer};
 use gantry_image::unpack::UnpackLimits;
-use gantry_types::{Class, Classified as _, Platform};
+use gantry_types::{Class, Classified as _, ImageConfig, Platform, RequestId};
 
 use crate::archive::{Archive, gzip, zstd};
 use crate::pull::{Machine, options};
@@ -43,7 +43,31 @@ fn docker_save(sample: &Sample) -> Archive {
 fn import(machine: &Machine, bytes: &[u8]) -> Result<Vec<Imported>, ImportError> {
     let (content, layers) = (machine.content.clone(), machine.layers.clone());
     let importer = Importer::new(content, layers, UnpackLimits::default());
-    importer.import(bytes, &Platform::host(), "test", &())
+    let (platform, id) = (Platform::host(), "test".parse().expect("an id"));
+    importer.import(bytes, &auto(&platform, &id), &())
+}
+
+fn auto<'a>(platform: &'a Platform, id: &'a RequestId) -> ImportOptions<'a> {
+    ImportOptions { format: ImportFormat::Auto, platform, config: None, created: None, id }
+}
+
+#[test]
+fn a_root_filesystem_becomes_an_image_of_one_layer() {
+    let tar = Archive::default().folder("./").folder("./bin").file("./bin/hello", "hello").finish();
+    let config = ImageConfig { command: vec!["/bin/hello".into()], ..ImageConfig::default() };
+    let (platform, id) = (Platform::host(), "test".parse().expect("an id"));
+    for bytes in [tar.clone(), gzip(&tar), zstd(&tar)] {
+        let machine = Machine::new(options());
+        let importer =
+            Importer::new(machine.content.clone(), machine.layers.clone(), UnpackLimits::default());
+        let how = ImportOptions { config: Some(&config), ..auto(&platform, &id) };
+        let images = importer.import(&bytes[..], &how, &()).expect("imports");
+        let record = &images[0].record;
+        assert_eq!(record.config.command, ["/bin/hello"]);
+        assert_eq!(record.layers[0].diff_id, digest(&tar));
+        assert_eq!(record.layers[0].unpacked_bytes, tar.len() as u64);
+        assert!(machine.layer(record, 0).join("bin/hello").exists());
+    }
 }
 
 #[test]
@@ -70,7 +94,9 @@ fn what_docker_saves_is_imported_and_gets_one_digest() {
     assert_eq!(first[0].record.config.command, ["/hello"]);
     assert_eq!(first[0].record.layers[0].diff_id, digest(&sample.tars[0]));
     assert!(machine.layer(&first[0].record, 0).join("hello").exists());
-    assert_eq!(import(&machine, &tar).expect("imports again"), first);
+    let mut again = import(&machine, &tar).expect("imports again");
+    again[0].record.learn_sizes(&first[0].record);
+    assert_eq!(again, first);
     machine.content.verify(&first[0].record.manifest).expect("the made manifest is stored");
 }
 
@@ -110,6 +136,7 @@ fn an_image_for_another_platform_is_not_imported() {
     let machine = Machine::new(options());
     let importer = Importer::new(machine.content.clone(), machine.layers.clone(), UnpackLimits::default());
     let platform = "linux/s390x".parse().expect("a platform");
-    let error = importer.import(&tar[..], &platform, "test", &()).expect_err("refused");
+    let id = "test".parse().expect("an id");
+    let error = importer.import(&tar[..], &auto(&platform, &id), &()).expect_err("refused");
     assert_eq!(error.class(), Class::NotFound);
 }
