@@ -97,11 +97,23 @@ impl Folder {
     }
 
     /// Records that everything is on disk and nobody will write any more.
-    pub(crate) fn set_clean_mark(&self) -> Result<(), StoreError> {
+    fn set_clean_mark(&self) -> Result<(), StoreError> {
         let mark = self.path.join(CLEAN);
         File::create(&mark).map_err(|source| StoreError::Io { operation: "make", path: mark, source })?;
         sync_path(&self.path)?;
         Ok(())
+    }
+
+    /// Lets others take the folder from here on.
+    pub(crate) fn leave(&self, in_order: bool) -> Result<(), StoreError> {
+        if in_order {
+            self.set_clean_mark()?;
+        }
+        self.lock.unlock().map_err(|source| StoreError::Io {
+            operation: "unlock",
+            path: self.path.join(LOCK),
+            source,
+        })
     }
 
     /// An empty folder for a new database, which [`Folder::adopt`] puts in the old one's place.

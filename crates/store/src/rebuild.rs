@@ -66,7 +66,7 @@ pub fn export(folder: &Path, to: &Path) -> Result<Summary, RescueError> {
     }
     let summary = out.finish()?;
     Box::new(backend).close()?;
-    held.set_clean_mark()?;
+    held.leave(true)?;
     Ok(summary)
 }
 

@@ -95,7 +95,7 @@ impl Store {
             work: Condvar::new(),
             settled: Condvar::new(),
             subscribers: RwLock::default(),
-            exporting: Mutex::new(()),
+            exporting: Mutex::new(false),
             schema,
             options,
             counters,
@@ -217,8 +217,8 @@ pub(crate) struct Shared {
     /// Who wants to know about durability waits here.
     pub(crate) settled: Condvar,
     subscribers: RwLock<Vec<Subscriber>>,
-    /// Held while an export is written.
-    exporting: Mutex<()>,
+    /// Held while an export is written; true when there will be no more.
+    exporting: Mutex<bool>,
     pub(crate) schema: Schema,
     options: Options,
     pub(crate) counters: Counters,
@@ -306,10 +306,23 @@ impl Shared {
         self.folder.as_ref().and(self.options.export_interval)
     }
 
+    /// Gives the folder up, marked as closed in order if it was.
+    fn leave(&self, in_order: bool) -> Result<(), StoreError> {
+        let mut ended = lock(&self.exporting);
+        *ended = true;
+        match &self.folder {
+            Some(folder) => folder.leave(in_order),
+            None => Ok(()),
+        }
+    }
+
     /// Writes the export beside the database. A failure is logged: the database itself is well.
     pub(crate) fn keep_export(&self) {
         let Some(folder) = &self.folder else { return };
-        let _one_at_a_time = lock(&self.exporting);
+        let ended = lock(&self.exporting);
+        if *ended {
+            return;
+        }
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner).clone();
         match export::keep(folder.path(), &rows, &self.schema) {
             Ok(_) => {
@@ -352,8 +365,9 @@ impl Handle {
         match (backend, failure) {
             (Some(backend), _) => {
                 self.shared.keep_export();
-                backend.close()?;
-                self.shared.folder.as_ref().map_or(Ok(()), Folder::set_clean_mark)
+                let closed = backend.close();
+                self.shared.leave(closed.is_ok())?;
+                Ok(closed?)
             }
             (None, Some(source)) => Err(StoreError::Poisoned { source }),
             (None, None) => Err(StoreError::Closed),

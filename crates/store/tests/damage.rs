@@ -1,0 +1,122 @@
+//! A database that was torn or overwritten is an error with a way out, never a panic, and the way out works.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use gantry_store::{Options, Schema, Store, StoreError, Table, database_file, kept_export, rebuild, verify};
+use gantry_types::{Class, Classified as _};
+
+const PLAIN: Table<String, String> = Table::new("plain");
+
+fn open(folder: &Path) -> Result<Store, StoreError> {
+    Store::open(folder, Schema::new(1).with(&PLAIN), Options::default())
+}
+
+/// A folder with 500 rows, closed in order.
+fn filled() -> (tempfile::TempDir, PathBuf) {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let folder = parent.path().join("meta");
+    let store = open(&folder).expect("it opens");
+    for n in 0..500 {
+        let put = store.transaction::<_, StoreError>(|tx| tx.insert(&PLAIN, &n.to_string(), "v".repeat(n)));
+        put.expect("it commits").1.lazily();
+    }
+    store.close().expect("it closes");
+    (parent, folder)
+}
+
+fn snapshots(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join("sled")).expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("it can be listed").path());
+    paths.filter(|path| path.to_string_lossy().contains("/snap.")).collect()
+}
+
+#[test]
+fn torn_snapshots_do_not_matter_after_an_unclean_stop() {
+    let (_parent, folder) = filled();
+    // Opening after writes makes sled write a snapshot.
+    open(&folder).expect("it opens").close().expect("it closes");
+    let snapshot = snapshots(&folder).pop().expect("sled wrote a snapshot");
+    std::fs::write(&snapshot, b"torn").expect("it can be torn");
+    std::fs::remove_file(folder.join("clean")).expect("the mark is there after a close");
+    let store = open(&folder).expect("it opens without the snapshot");
+    assert_eq!(store.count(&PLAIN), 500);
+}
+
+#[test]
+fn a_snapshot_torn_after_a_clean_stop_is_no_panic_and_the_next_open_works() {
+    let (_parent, folder) = filled();
+    open(&folder).expect("it opens").close().expect("it closes");
+    let snapshot = snapshots(&folder).pop().expect("sled wrote a snapshot");
+    std::fs::write(&snapshot, b"torn").expect("it can be torn");
+    let refused = open(&folder).expect_err("a torn snapshot is trusted only with the mark");
+    assert!(matches!(refused, StoreError::Damaged { .. }));
+    assert_eq!(open(&folder).expect("the mark is gone by now").count(&PLAIN), 500);
+}
+
+#[test]
+fn a_damaged_database_names_its_file_and_is_rebuilt_from_the_kept_export() {
+    let (_parent, folder) = filled();
+    let config = folder.join("sled/conf");
+    std::fs::write(&config, b"segment_size: what\nuse_compression: 7\nnothing that parses")
+        .expect("it is writable");
+    let refused = open(&folder).expect_err("sled cannot read its settings");
+    assert!(matches!(&refused, StoreError::Damaged { path, .. } if *path == database_file(&folder)));
+    assert_eq!(refused.class(), Class::DataLoss);
+    assert!(refused.hint().is_some_and(|hint| hint.contains("gantryd store rebuild")));
+    let rebuilt = rebuild(&folder, &kept_export(&folder)).expect("the export is good");
+    assert_eq!(rebuilt.summary.rows, 500);
+    assert!(rebuilt.aside.is_some_and(|aside| aside.join("db").exists()));
+    let store = open(&folder).expect("the new database opens");
+    assert_eq!(store.get(&PLAIN, &"77".to_owned()).map(|row| row.value.len()), Some(77));
+    assert_eq!(store.count(&PLAIN), 500);
+}
+
+#[test]
+fn overwritten_bytes_anywhere_in_the_database_are_never_a_panic() {
+    for part in 0..16 {
+        let (_parent, folder) = filled();
+        std::fs::remove_file(folder.join("clean")).expect("the mark is there after a close");
+        let path = database_file(&folder);
+        let file = std::fs::File::options().write(true).open(&path).expect("it is there");
+        let length = file.metadata().expect("it is there").len();
+        file.write_all_at(&[0xa5; 3_000], length / 16 * part).expect("it is writable");
+        // Whatever sled makes of it: an error, or the rows that it can still vouch for.
+        if let Ok(store) = open(&folder) {
+            drop(store);
+        }
+        rebuild(&folder, &kept_export(&folder)).map(drop).unwrap_or_else(|reason| {
+            // An open that found less has exported less, but whole.
+            panic!("part {part}: {reason}")
+        });
+        open(&folder).expect("the rebuilt database opens");
+    }
+}
+
+#[test]
+fn an_export_that_was_cut_or_changed_is_refused_before_anything_is_touched() {
+    let (_parent, folder) = filled();
+    let export = kept_export(&folder);
+    let text = std::fs::read_to_string(&export).expect("a close leaves an export");
+    assert_eq!(verify(&export).expect("it is whole").rows, 500);
+    let copy = folder.join("copy.jsonl");
+    for damaged in
+        [text.replacen("vvvv", "vvwv", 1), text[..text.len() / 2].to_owned(), text.replace(":1,", ";1,")]
+    {
+        std::fs::write(&copy, damaged).expect("it is writable");
+        verify(&copy).expect_err("it is not whole");
+        rebuild(&folder, &copy).expect_err("it is not whole");
+    }
+    assert_eq!(open(&folder).expect("nothing was touched").count(&PLAIN), 500);
+}
+
+#[test]
+fn two_daemons_cannot_use_one_folder() {
+    let (_parent, folder) = filled();
+    let first = open(&folder).expect("it opens");
+    let refused = open(&folder).expect_err("it is in use");
+    assert!(refused.to_string().starts_with("another daemon uses the folder"));
+    rebuild(&folder, &kept_export(&folder)).expect_err("it is in use");
+    drop(first);
+    open(&folder).expect("it is free again");
+}
