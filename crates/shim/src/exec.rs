@@ -40,9 +40,8 @@ impl Shim {
         if let Some(master) = process.terminal {
             kept = stdio::terminal_ends(master).map_err(pipes)?;
         }
-        let slot = self.next_slot;
-        // 24 bits are what a token holds: 16 million execs of one container.
-        self.next_slot = (slot + 1) & 0xff_ffff;
+        let slot = self.free_slot();
+
         let mut streams = Streams::new(slot, kept, &self.poller);
         if let Some((socket, wants)) = attachment {
             streams.attach(socket, wants, &self.poller);
@@ -68,7 +67,10 @@ impl Shim {
     /// Keeps the records of ended execs bounded.
     pub(crate) fn forget_surplus(&mut self) {
         let ended = |(slot, process): (&u32, &Process)| {
-            process.exit().filter(|_| *slot != INIT).map(|exit| (exit.at_unix_ns, *slot))
+            process
+                .exit()
+                .filter(|_| *slot != INIT && !process.is_forgotten())
+                .map(|exit| (exit.at_unix_ns, *slot))
         };
         if self.processes.iter().filter_map(ended).count() > ENDED_MAX
             && let Some((_, slot)) = self.processes.iter().filter_map(ended).min()
@@ -104,10 +106,28 @@ impl Shim {
             .map_err(|error| failure::execute(&error))
     }
 
-    /// Attachments that have not read everything lose the rest.
+    /// Attachments that have not read everything lose the rest. What a process left behind in the container may
+    /// go on writing: its output is read until it ends, because a closed pipe would kill it.
     fn forget(&mut self, slot: u32) {
-        if let Some(mut process) = self.processes.remove(&slot) {
-            process.streams.abandon(&self.poller);
+        if let Some(process) = self.processes.get_mut(&slot) {
+            process.forget(&self.poller);
+            self.drop_forgotten(slot);
         }
+    }
+
+    /// Drops a forgotten exec once nobody can write to its output.
+    pub(crate) fn drop_forgotten(&mut self, slot: u32) {
+        let over = |process: &Process| process.is_forgotten() && process.streams.is_output_over();
+        if self.processes.get(&slot).is_some_and(over) {
+            self.processes.remove(&slot);
+        }
+    }
+
+    /// 24 bits of a slot are what a token holds; after 16 million execs they come round.
+    fn free_slot(&mut self) -> u32 {
+        while self.next_slot == INIT || self.processes.contains_key(&self.next_slot) {
+            self.next_slot = (self.next_slot + 1) & 0xff_ffff;
+        }
+        self.next_slot
     }
 }

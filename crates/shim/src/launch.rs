@@ -12,8 +12,8 @@ use prost::Message;
 
 use crate::bundle::Bundle;
 use crate::failure;
+use crate::listener::Listener;
 use crate::log::Log;
-use crate::poller::{Interest, Token};
 use crate::process::{INIT, Process};
 use crate::shim::{Life, Shim};
 use crate::stdio;
@@ -91,9 +91,7 @@ impl Shim {
         let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
         let (bundle, listener) = Bundle::open(Path::new(path), pid).map_err(opening)?;
         self.bundle = Some(bundle);
-        let mut interest = Interest::NONE;
-        interest.change(&self.poller, &listener, Token::Listener, Interest::READ).map_err(opening)?;
-        self.listener = Some(listener);
+        self.listener = Some(Listener::new(listener, &self.poller).map_err(opening)?);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod exec;
 mod failure;
 mod input;
 mod launch;
+mod listener;
 mod log;
 mod poller;
 mod posture;

@@ -27,6 +27,8 @@ pub(crate) enum Token {
     Output(u32, Stream),
     /// A process's input takes more.
     Input(u32),
+    /// The control group's memory ran out.
+    OutOfMemory,
     /// An attachment of a process: slot of the process, serial of the attachment.
     Attachment(u32, u32),
 }
@@ -41,6 +43,7 @@ impl Token {
             Self::Output(slot, Stream::Stderr) => (4, slot, 0),
             Self::Input(slot) => (5, slot, 0),
             Self::Attachment(slot, serial) => (6, slot, serial),
+            Self::OutOfMemory => (7, 0, 0),
         };
         // 8 bits of kind, 24 of slot, 32 of serial.
         kind << 56 | (u64::from(slot) & 0xff_ffff) << 32 | u64::from(serial)
@@ -57,6 +60,7 @@ impl Token {
             4 => Self::Output(slot, Stream::Stderr),
             5 => Self::Input(slot),
             6 => Self::Attachment(slot, serial),
+            7 => Self::OutOfMemory,
             _ => return None,
         })
     }
@@ -157,6 +161,7 @@ mod tests {
             Token::Output(1, Stream::Stderr),
             Token::Input(0),
             Token::Attachment(3, u32::MAX),
+            Token::OutOfMemory,
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));

@@ -26,6 +26,8 @@ pub(crate) struct Process {
     interest: Interest,
     started_at_unix_ns: i64,
     exit: Option<Exited>,
+    /// Whether its record was taken, and only its output is still read, for what it left behind.
+    forgotten: bool,
     /// Its standard streams.
     pub(crate) streams: Streams,
 }
@@ -41,6 +43,7 @@ impl Process {
             interest: Interest::NONE,
             started_at_unix_ns: 0,
             exit: None,
+            forgotten: false,
             streams,
         }
     }
@@ -78,6 +81,17 @@ impl Process {
     /// How it ended.
     pub(crate) fn exit(&self) -> Option<&Exited> {
         self.exit.as_ref()
+    }
+
+    /// Its record was taken.
+    pub(crate) fn forget(&mut self, poller: &Poller) {
+        self.forgotten = true;
+        self.streams.detach_all(poller);
+    }
+
+    /// Whether there is nothing more to know of it.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.forgotten
     }
 
     /// Notes, once its record is complete, that the out-of-memory killer was at work.

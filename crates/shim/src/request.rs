@@ -37,7 +37,8 @@ impl Shim {
 
     /// The slot of a process by its exec id; empty is init.
     pub(crate) fn slot_of(&self, exec_id: &str) -> Result<u32, Failure> {
-        let found = self.processes.iter().find(|(_, process)| process.exec_id() == exec_id);
+        let wanted = |process: &Process| process.exec_id() == exec_id && !process.is_forgotten();
+        let found = self.processes.iter().find(|(_, process)| wanted(process));
         found.map(|(slot, _)| *slot).ok_or_else(|| {
             failure::refuse(FailureKind::NoSuchProcess, "there is no such process in the container")
         })
@@ -128,10 +129,11 @@ impl Shim {
             init.exit = init.exit.filter(|_| settled);
             init
         });
+        let execs = self.processes.range(INIT + 1..).filter(|(_, exec)| !exec.is_forgotten());
         StateResponse {
             phase: phase.into(),
             init,
-            execs: self.processes.range(INIT + 1..).map(|(_, exec)| exec.state()).collect(),
+            execs: execs.map(|(_, exec)| exec.state()).collect(),
             log_dropped_bytes: self.log.as_ref().map_or(0, crate::log::Log::dropped_bytes),
             oom_kills: self.oom_kills,
             failure: self.failure.clone(),

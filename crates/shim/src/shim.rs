@@ -7,10 +7,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use crate::listener::Listener;
 use gantry_api::shim::v1::{Event, Failure, event};
 use gantry_runtime::cgroup::Cgroup;
 use gantry_runtime::execute::Created;
-use rustix::net::{SocketFlags, accept_with, sockopt::socket_peercred};
 
 use crate::bundle::Bundle;
 use crate::clock;
@@ -24,7 +24,7 @@ use crate::streams::Context;
 const SCRATCH_BYTES: usize = 16 << 10;
 /// Control connections at once.
 const CONNECTIONS_MAX: usize = 64;
-/// How long after the last work the heap is given back to the kernel.
+/// How long after the last work the shim does what can wait: it gives its free memory back.
 const TRIM_AFTER: Duration = Duration::from_millis(200);
 
 /// Where the container is in its life; the drawing is in `shim.proto`.
@@ -51,7 +51,7 @@ pub(crate) struct Shim {
     pub(crate) scratch: Vec<u8>,
     pub(crate) connections: BTreeMap<u32, Connection>,
     next_connection: u32,
-    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) listener: Option<Listener>,
     pub(crate) bundle: Option<Bundle>,
     pub(crate) log: Option<Log>,
     pub(crate) life: Life,
@@ -66,9 +66,11 @@ pub(crate) struct Shim {
     pub(crate) draining: Option<Instant>,
     /// How Launch or Start failed.
     pub(crate) failure: Option<Failure>,
+    /// Readable when the control group's memory ran out.
+    pub(crate) oom_notifier: Option<OwnedFd>,
     /// Out-of-memory kills seen.
     pub(crate) oom_kills: u64,
-    /// When the heap is to be trimmed.
+    /// When what need not be done at once is done.
     trim_at: Option<Instant>,
 }
 
@@ -90,6 +92,7 @@ impl Shim {
             own_pid_namespace: true,
             draining: None,
             failure: None,
+            oom_notifier: None,
             oom_kills: 0,
             trim_at: None,
         };
@@ -138,8 +141,10 @@ impl Shim {
             Token::Process(slot) => self.on_process(slot),
             Token::Output(slot, stream) => {
                 self.with_streams(slot, |process, context| process.streams.on_output(stream, context));
+                self.drop_forgotten(slot);
                 self.settle_exit();
             }
+            Token::OutOfMemory => self.on_out_of_memory(),
             Token::Input(slot) => {
                 self.with_streams(slot, |process, context| process.streams.on_input(context.poller));
             }
@@ -150,12 +155,11 @@ impl Shim {
     }
 
     fn accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else { return };
-        // The socket's mode says so already; a second look costs nothing.
-        let own = socket_peercred(&socket).is_ok_and(|peer| peer.uid == rustix::process::geteuid());
-        if own && self.connections.len() < CONNECTIONS_MAX {
-            // For want of kernel memory: the peer sees its connection closed and tries again.
+        let accepted = self.listener.as_mut().and_then(|listener| listener.accept(&self.poller));
+        if let Some(socket) = accepted
+            && self.connections.len() < CONNECTIONS_MAX
+        {
+            // It fails for want of kernel memory: the peer sees its connection closed and tries again.
             let _ = self.add_connection(socket);
         }
     }
@@ -208,7 +212,8 @@ impl Shim {
 
     fn next_deadline(&self) -> Option<Instant> {
         let streams = self.processes.values().filter_map(|process| process.streams.deadline());
-        streams.chain(self.draining).chain(self.trim_at).min()
+        let listener = self.listener.as_ref().and_then(Listener::resting_until);
+        streams.chain(listener).chain(self.draining).chain(self.trim_at).min()
     }
 
     fn on_time(&mut self) {
@@ -216,11 +221,16 @@ impl Shim {
         for process in self.processes.values_mut() {
             process.streams.expire(now, &self.poller);
         }
+        if let Some(listener) = &mut self.listener {
+            listener.resume(now, &self.poller);
+        }
         if self.draining.is_some_and(|deadline| deadline <= now) {
             self.settle_exit();
         }
         if self.trim_at.is_some_and(|at| at <= now) {
             self.trim_at = None;
+            self.watch_memory();
+            self.count_oom_kills();
             gantry_linux::memory::trim_heap();
         }
     }

@@ -21,6 +21,9 @@ use crate::poller::{Interest, Poller, Token};
 /// Attachments to one process at the most.
 pub(crate) const ATTACHMENTS_MAX: usize = 64;
 
+/// Bytes that a pipe holds at the most, unless root made it larger (`/proc/sys/fs/pipe-max-size`).
+const DRAIN_BYTES_MAX: usize = 1 << 20;
+
 /// What every operation on streams needs from the loop.
 pub(crate) struct Context<'a> {
     /// The loop's poller.
@@ -139,13 +142,20 @@ impl Streams {
         self.settle(context.poller);
     }
 
-    /// Reads what is there now, whether attachments take it or not: at the most what a pipe holds, because
-    /// nobody writes any more. Returns whether all output has ended.
+    /// Reads what is there now, whether attachments take it or not: at the most what a pipe holds, for others may
+    /// still be writing. Returns whether all output has ended.
     pub(crate) fn drain(&mut self, context: &mut Context<'_>) -> bool {
         for source in 0..self.sources.len() {
-            while matches!(self.read_once(source, context), Read::Some) {}
+            let reads = (0..DRAIN_BYTES_MAX).step_by(context.scratch.len().max(1));
+            // As many as it takes; the last tells that there is no more.
+            let _ = reads.into_iter().find(|_| !matches!(self.read_once(source, context), Read::Some));
         }
         self.settle(context.poller);
+        self.is_output_over()
+    }
+
+    /// Whether nobody can write any more.
+    pub(crate) fn is_output_over(&self) -> bool {
         self.sources.iter().all(|source| source.end.is_none())
     }
 
@@ -178,11 +188,9 @@ impl Streams {
         self.drop_attachments(poller, |one| one.deadline().is_some_and(|deadline| deadline <= now));
     }
 
-    /// Drops everything at once.
-    pub(crate) fn abandon(&mut self, poller: &Poller) {
+    /// Drops all attachments at once.
+    pub(crate) fn detach_all(&mut self, poller: &Poller) {
         self.drop_attachments(poller, |_| true);
-        self.input.shut(poller);
-        self.close_output(poller);
     }
 
     fn read_once(&mut self, source: usize, context: &mut Context<'_>) -> Read {
@@ -317,7 +325,9 @@ mod tests {
                     Token::Attachment(_, serial) => {
                         self.streams.on_attachment(serial, one.hung_up, &mut context);
                     }
-                    Token::Listener | Token::Connection(_) | Token::Process(_) => panic!("not watched here"),
+                    Token::Listener | Token::Connection(_) | Token::Process(_) | Token::OutOfMemory => {
+                        panic!("not watched here")
+                    }
                 }
             }
             ready.len()

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use gantry_api::shim::stdio::Tag;
 use gantry_api::shim::v1::request::Action;
 use gantry_api::shim::v1::{KillRequest, Stdio, event};
 use gantry_runtime::cgroup::{CgroupPlan, Folder, Version, Write};
 use gantry_runtime::plan::{NamespaceKind, Plan};
 
-use crate::bench::{Bench, Daemon, launch_request, until};
+use crate::bench::{Bench, Daemon, launch_request, open_stdin, until};
 
 /// A group below each hierarchy that matters here, with 32 MiB of memory.
 fn cgroup(test: &str) -> CgroupPlan {
@@ -37,6 +38,9 @@ fn cgroup(test: &str) -> CgroupPlan {
     CgroupPlan { path, folders, device_filter: Vec::new() }
 }
 
+/// What watches memory: an eventfd on version 1, inotify on version 2. The shim has no other of either.
+const NOTIFIERS: [&str; 2] = ["anon_inode:[eventfd]", "anon_inode:inotify"];
+
 fn run(bench: &Bench, daemon: &mut Daemon, plan: &Plan) {
     daemon.hello();
     daemon.ask(Action::Launch(launch_request(bench, plan, Stdio::default()))).expect("launched");
@@ -62,9 +66,31 @@ fn a_container_that_uses_too_much_memory_is_told_apart_from_a_killed_one() {
 }
 
 #[test]
+fn a_container_that_lives_on_after_an_out_of_memory_kill_tells_of_it() {
+    let (bench, mut daemon) = Bench::new();
+    let script = "read line; sh -c 'x=0123456789abcdef; while :; do x=$x$x; done'; read line";
+    let mut plan = bench.plan(&["sh", "-c", script], false);
+    plan.cgroup = Some(cgroup("survivor"));
+    daemon.hello();
+    daemon.ask(Action::Launch(launch_request(&bench, &plan, open_stdin()))).expect("launched");
+    daemon.start().expect("started");
+    until("the memory is watched", || {
+        let links = std::fs::read_dir(format!("/proc/{}/fd", bench.shim.pid)).expect("it runs");
+        let mut targets = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+        targets.any(|target| NOTIFIERS.contains(&target.to_str().unwrap_or_default()))
+    });
+    daemon.attach("").send(Tag::Stdin, b"\n");
+    assert!(matches!(daemon.event(), event::Event::OutOfMemory(_)));
+    assert!(daemon.state().init.is_some_and(|init| init.exit.is_none()), "it lives on");
+    daemon.kill("", 9).expect("sent");
+    assert!(daemon.exited().oom_killed);
+    daemon.release(&bench);
+}
+
+#[test]
 fn a_signal_to_all_reaches_every_process() {
     let (bench, mut daemon) = Bench::new();
-    let script = "trap 'wait; exit 4' TERM; sleep 1000 & echo ready; wait";
+    let script = "trap 'wait; exit 4' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
     let mut plan = bench.plan(&["sh", "-c", script], false);
     plan.cgroup = Some(cgroup("all"));
     run(&bench, &mut daemon, &plan);

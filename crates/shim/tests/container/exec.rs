@@ -4,7 +4,7 @@ use gantry_api::shim::stdio::Tag;
 use gantry_api::shim::v1::request::Action;
 use gantry_api::shim::v1::{ConsoleSize, FailureKind, ReleaseExecRequest, Stdio};
 
-use crate::bench::{Bench, open_stdin};
+use crate::bench::{Bench, open_stdin, until};
 
 #[test]
 fn an_exec_joins_the_container_and_leaves_a_record_until_it_is_taken() {
@@ -64,6 +64,28 @@ fn what_an_exec_leaves_behind_does_not_keep_it() {
     assert_eq!(daemon.exited().exit_code, 0);
     daemon.kill("", 9).expect("sent");
     assert_eq!(daemon.exited().exec_id, "");
+    daemon.release(&bench);
+}
+
+#[test]
+fn what_an_exec_leaves_behind_can_go_on_writing_even_when_its_record_was_taken() {
+    let (bench, mut daemon) = Bench::running(&["sleep", "1000"], Stdio::default());
+    let mut client =
+        daemon.exec("noisy", &["sh", "-c", "yes & echo started"], Stdio::default()).expect("runs");
+    assert_eq!(daemon.exited().exit_code, 0);
+    client.rest();
+    daemon.ask(Action::ReleaseExec(ReleaseExecRequest { exec_id: "noisy".into() })).expect("forgotten");
+    assert!(daemon.state().execs.is_empty());
+    let mut asked = 0;
+    let mut writes = || {
+        asked += 1;
+        let asking = daemon.exec(&asked.to_string(), &["busybox", "pidof", "yes"], Stdio::default());
+        asking.expect("runs").rest().0 != ""
+    };
+    until("the writer runs", &mut writes);
+    assert!(writes() && writes() && writes(), "the writer was killed");
+    daemon.kill("", 9).expect("sent");
+    while !daemon.exited().exec_id.is_empty() {}
     daemon.release(&bench);
 }
 
