@@ -13,6 +13,8 @@ pub use generated::*;
 #[cfg(feature = "grpc")]
 pub mod authority;
 #[cfg(feature = "grpc")]
+pub mod connect;
+#[cfg(feature = "grpc")]
 pub mod convert;
 #[cfg(feature = "grpc")]
 pub mod filter;

@@ -141,7 +141,7 @@ where
     let server = tonic::transport::Server::builder()
         .add_service(SystemServiceServer::new(System))
         .serve_with_incoming(incoming);
-    let served = tokio::spawn(server);
+    let task = tokio::spawn(server);
     // Up to the first RST_STREAM, with which the recorded client gave the call up.
     let given_up = RECORDED.windows(4).position(|window| window == [0, 0, 4, 3]).expect("there");
     client.write_all(&RECORDED[..given_up]).await.expect("the server reads");
@@ -158,7 +158,7 @@ where
         }
     });
     let kind = first.await.expect("an answer in time");
-    served.abort();
+    task.abort();
     kind
 }
 
