@@ -57,14 +57,15 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens the log in `dir`, going on where an earlier run stopped. Zero limits mean the defaults.
+    /// Opens the log in `dir`, going on where an earlier run stopped. Zero limits mean the defaults. A container
+    /// that writes nothing gets no segment.
     pub(crate) fn open(dir: &Path, segment_bytes: u64, segments_max: u32) -> io::Result<Self> {
         let dir = open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let number = newest_segment(dir.as_fd())?.max(1);
         let segment_bytes_max = if segment_bytes == 0 { LOG_SEGMENT_BYTES } else { segment_bytes };
         let default_segments = u64::try_from(LOG_SEGMENTS_MAX).expect("a small number");
         let segments_max = if segments_max == 0 { default_segments } else { u64::from(segments_max) };
-        let mut log = Self {
+        Ok(Self {
             dir,
             segment: None,
             number,
@@ -75,9 +76,7 @@ impl Log {
             gathered_content: 0,
             torn: false,
             dropped_bytes: 0,
-        };
-        log.open_segment()?;
-        Ok(log)
+        })
     }
 
     /// Writes what a stream gave in one read.
@@ -128,13 +127,7 @@ impl Log {
         if self.gathered.is_empty() {
             return;
         }
-        if self.segment_bytes > 0 && self.segment_bytes + length(&self.gathered) > self.segment_bytes_max {
-            self.next_segment();
-        }
-        if self.torn {
-            self.gathered.insert(0, b'\n');
-        }
-        if self.write_gathered().is_err() {
+        if self.open_segment().and_then(|()| self.write_gathered()).is_err() {
             self.dropped_bytes += self.gathered_content;
         }
         self.gathered.clear();
@@ -142,10 +135,10 @@ impl Log {
     }
 
     fn write_gathered(&mut self) -> io::Result<()> {
-        if self.segment.is_none() {
-            self.open_segment()?;
+        if self.torn {
+            self.gathered.insert(0, b'\n');
         }
-        let segment = self.segment.as_mut().expect("opened above");
+        let segment = self.segment.as_mut().expect("opened before");
         let mut written = 0;
         let result = loop {
             match segment.write(&self.gathered[written..]) {
@@ -178,7 +171,19 @@ impl Log {
         }
     }
 
+    /// Makes sure that a segment is open and has room for what is gathered.
     fn open_segment(&mut self) -> io::Result<()> {
+        if self.segment.is_none() {
+            self.continue_segment()?;
+        }
+        if self.segment_bytes > 0 && self.segment_bytes + length(&self.gathered) > self.segment_bytes_max {
+            self.next_segment();
+            self.continue_segment()?;
+        }
+        Ok(())
+    }
+
+    fn continue_segment(&mut self) -> io::Result<()> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let segment = openat(&self.dir, segment_name(self.number), flags, Mode::from_raw_mode(0o640))?;
         // Whatever the umask is, the group may read.
@@ -248,6 +253,7 @@ mod tests {
     fn lines_are_whole_and_what_is_not_yet_a_line_is_partial() {
         let dir = tempfile::tempdir().expect("tempdir");
         let mut log = Log::open(dir.path(), 0, 0).expect("open");
+        assert_eq!(records(dir.path()), []);
         log.append(Stream::Stdout, b"one\n\ntwo");
         log.append(Stream::Stderr, b"oops\n");
         log.append(Stream::Stdout, b" and a half\n");
@@ -311,6 +317,7 @@ mod tests {
     fn a_disk_that_refuses_is_counted_and_written_to_again_later() {
         let dir = tempfile::tempdir().expect("tempdir");
         let mut log = Log::open(dir.path(), 0, 0).expect("open");
+        log.append(Stream::Stdout, b"first\n");
         // Every write to this device fails with ENOSPC.
         let full = File::options().write(true).open("/dev/full").expect("a kernel device");
         let good = log.segment.replace(full);
@@ -318,6 +325,6 @@ mod tests {
         assert_eq!(log.dropped_bytes(), 4);
         log.segment = good;
         log.append(Stream::Stdout, b"kept\n");
-        assert_eq!(records(dir.path()), [record("stdout", "F", "kept")]);
+        assert_eq!(records(dir.path()), [record("stdout", "F", "first"), record("stdout", "F", "kept")]);
     }
 }

@@ -80,7 +80,7 @@ fn what_an_exec_leaves_behind_can_go_on_writing_even_when_its_record_was_taken()
     let mut writes = || {
         asked += 1;
         let asking = daemon.exec(&asked.to_string(), &["busybox", "pidof", "yes"], Stdio::default());
-        asking.expect("runs").rest().0 != ""
+        !asking.expect("runs").rest().0.is_empty()
     };
     until("the writer runs", &mut writes);
     assert!(writes() && writes() && writes(), "the writer was killed");
