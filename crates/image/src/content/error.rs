@@ -93,7 +93,10 @@ pub enum ContentError {
 }
 
 impl ContentError {
-    pub(crate) fn io(action: &'static str, name: impl ToString) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(
+        action: &'static str,
+        name: &(impl ToString + ?Sized),
+    ) -> impl FnOnce(io::Error) -> Self {
         let name = name.to_string();
         move |source| Self::Io { action, name, source }
     }

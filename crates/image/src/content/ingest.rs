@@ -113,6 +113,9 @@ impl Ingest<'_> {
     }
 
     /// Appends bytes.
+    ///
+    /// # Panics
+    /// When bytes from before were not replayed: a bug of the caller's.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
         assert_eq!(self.hashed, self.size, "bytes from before are replayed before new ones are written");
         self.file.write_all(bytes).map_err(ContentError::io("write ingest", &self.id))?;
@@ -132,6 +135,9 @@ impl Ingest<'_> {
     }
 
     /// Verifies, flushes and renames into place. Wrong bytes are deleted; too few are kept for the next time.
+    ///
+    /// # Panics
+    /// When bytes from before were not replayed: a bug of the caller's.
     pub fn commit(self, digest: Option<&Digest>, size: Option<u64>) -> Result<Digest, ContentError> {
         assert_eq!(self.hashed, self.size, "bytes from before are replayed before a commit");
         let found = Digest::sha256(&self.hasher.clone().finalize().into());

@@ -19,11 +19,11 @@ pub enum ImportFormat {
     RootFilesystem,
 }
 
+/// The archive with its beginning put back.
+pub(super) type Whole<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
 /// Decides, and returns the archive with its beginning.
-pub(super) fn detect<R: Read>(
-    format: ImportFormat,
-    mut archive: R,
-) -> io::Result<(bool, io::Chain<io::Cursor<Vec<u8>>, R>)> {
+pub(super) fn detect<R: Read>(format: ImportFormat, mut archive: R) -> io::Result<(bool, Whole<R>)> {
     let mut prefix = Vec::new();
     if format == ImportFormat::Auto {
         archive.by_ref().take(PREFIX_BYTES).read_to_end(&mut prefix)?;

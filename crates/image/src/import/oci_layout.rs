@@ -3,7 +3,7 @@
 use gantry_types::{MANIFEST_BYTES_MAX, Platform, Reference};
 
 use super::{Found, IMAGES_MAX, ImportError};
-use crate::content::{ContentError, ContentStore};
+use crate::content::ContentStore;
 use crate::manifest::{Descriptor, Document, IndexEntry, ManifestError, choose};
 
 /// A short name or tag (image-spec, annotations.md).
@@ -46,12 +46,10 @@ pub(super) fn images(
 fn image(descriptor: &Descriptor, content: &ContentStore, platform: &Platform) -> Result<Found, ImportError> {
     let mut descriptor = descriptor.clone();
     for _ in 0..=DEPTH_MAX {
-        let bytes = content.read(&descriptor.digest, MANIFEST_BYTES_MAX).map_err(|error| match error {
-            ContentError::NotFound { digest } => {
-                ImportError::Missing { name: format!("blobs/sha256/{}", digest.hex()) }
-            }
-            source => ImportError::Content { source },
-        })?;
+        let Some(_) = content.size(&descriptor.digest)? else {
+            return Err(ImportError::Missing { name: descriptor.digest.to_string() });
+        };
+        let bytes = content.read(&descriptor.digest, MANIFEST_BYTES_MAX)?;
         match Document::parse(&bytes, Some(&descriptor.media_type))? {
             Document::Manifest(manifest) => return Ok(Found { bytes, manifest, names: Vec::new() }),
             Document::Index(index) => descriptor = choose(&index, platform)?.descriptor.clone(),

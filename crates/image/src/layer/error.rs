@@ -5,7 +5,6 @@ use std::io;
 use gantry_types::{Class, Classified, Digest};
 
 use crate::content::ContentError;
-use crate::disk;
 use crate::layers::LayerStoreError;
 use crate::unpack::UnpackError;
 
@@ -62,10 +61,8 @@ impl Classified for LayerError {
             Self::DiffId { .. } => Class::DataLoss,
             Self::Store { source, .. } => source.class(),
             Self::Content { source, .. } => source.class(),
-            Self::Thread { source } => match source.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => Class::ResourceExhausted,
-                _ => disk::class_of(source),
-            },
+            // Threads fail for want of memory or because of a limit on processes.
+            Self::Thread { .. } => Class::ResourceExhausted,
             Self::GivenUp => Class::Cancelled,
         }
     }

@@ -51,15 +51,21 @@ struct RawRootfs {
 #[serde(rename_all = "PascalCase", default)]
 struct RawRun {
     user: Option<String>,
-    exposed_ports: Option<BTreeMap<String, serde::de::IgnoredAny>>,
+    #[expect(clippy::zero_sized_map_values, reason = "the document has a map, and serde reads what it has")]
+    exposed_ports: Option<BTreeMap<String, Declared>>,
     env: Option<Vec<String>>,
     entrypoint: Option<Vec<String>>,
     cmd: Option<Vec<String>>,
-    volumes: Option<BTreeMap<String, serde::de::IgnoredAny>>,
+    #[expect(clippy::zero_sized_map_values, reason = "the document has a map, and serde reads what it has")]
+    volumes: Option<BTreeMap<String, Declared>>,
     working_dir: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     stop_signal: Option<String>,
 }
+
+/// The value of a declared volume or port: an empty object, which says nothing.
+#[derive(Deserialize)]
+struct Declared {}
 
 impl ConfigFile {
     /// Parses and checks a config.
@@ -121,6 +127,9 @@ fn checked(raw: RawRun) -> Result<ImageConfig, ManifestError> {
 }
 
 /// The chain id of every layer, base first (OCI image-spec, config.md#layer-chainid), as snapshot keys.
+///
+/// # Panics
+/// Never: hex digits are a snapshot key.
 pub fn chain_ids(diff_ids: &[Digest]) -> Vec<SnapshotKey> {
     let mut chain: Vec<Digest> = Vec::with_capacity(diff_ids.len());
     for diff_id in diff_ids {

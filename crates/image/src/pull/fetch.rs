@@ -100,9 +100,9 @@ impl Puller {
                 read
             });
             let read = read.await;
-            let unpacked = unpacker.done.await.unwrap_or(Err(LayerError::GivenUp));
+            let outcome = unpacker.done.await.unwrap_or(Err(LayerError::GivenUp));
             read.map_err(content)?;
-            return unpacked.map_err(Failure::Layer);
+            return outcome.map_err(Failure::Layer);
         }
 
         let keeper = keep(
@@ -141,16 +141,15 @@ impl Puller {
         drop((to_unpack, keeper.bytes));
         tell(BlobState::Unpacking, descriptor.size);
         let kept = keeper.done.await;
-        let unpacked = unpacker.done.await.unwrap_or(Err(LayerError::GivenUp));
+        let outcome = unpacker.done.await.unwrap_or(Err(LayerError::GivenUp));
         fetched.map_err(Failure::Registry)?;
-        match (kept, unpacked) {
+        match (kept, outcome) {
             // Wrong bytes explain why they did not unpack; too few bytes come from unpacking having stopped.
-            (Ok(Err(source @ ContentError::SizeMismatch { .. })), Ok(_)) => Err(content(source)),
             (Ok(Err(ContentError::SizeMismatch { .. })), Err(error)) => Err(Failure::Layer(error)),
             (Ok(Err(source)), _) => Err(content(source)),
             (_, Err(error)) => Err(Failure::Layer(error)),
             (Err(_), Ok(_)) => Err(Failure::Layer(LayerError::GivenUp)),
-            (Ok(Ok(())), Ok(unpacked)) => Ok(unpacked),
+            (Ok(Ok(())), Ok(layer)) => Ok(layer),
         }
     }
 }

@@ -53,15 +53,14 @@ impl Repository {
         let realm_host = authority(&url);
         let refresh = self.credentials.as_ref().and_then(|credentials| credentials.identity_token.as_deref());
         // Redirects are not followed here: a realm answers itself or not at all.
-        let response = match refresh.filter(|_| trusted) {
-            Some(refresh) => self.exchange(url, refresh).await?,
-            None => {
-                let mut headers = HeaderMap::new();
-                if let Some(basic) = self.basic().filter(|_| trusted) {
-                    headers.insert(AUTHORIZATION, basic);
-                }
-                self.send(self.client.http.get(url).headers(headers)).await?
+        let response = if let Some(refresh) = refresh.filter(|_| trusted) {
+            self.exchange(url, refresh).await?
+        } else {
+            let mut headers = HeaderMap::new();
+            if let Some(basic) = self.basic().filter(|_| trusted) {
+                headers.insert(AUTHORIZATION, basic);
             }
+            self.send(self.client.http.get(url).headers(headers)).await?
         };
         if !response.status().is_success() {
             if self.credentials.is_some() && !trusted {

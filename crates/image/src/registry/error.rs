@@ -150,8 +150,8 @@ pub enum RegistryError {
         registry: String,
         /// Name and tag or digest.
         reference: String,
-        /// Why.
-        source: ManifestError,
+        /// Why; boxed, because it is much larger than the other errors.
+        source: Box<ManifestError>,
     },
 }
 
@@ -191,9 +191,8 @@ impl Classified for RegistryError {
             Self::NotFound { .. } => Class::NotFound,
             Self::Unauthenticated { .. } => Class::Unauthenticated,
             Self::PermissionDenied { .. } | Self::RealmRefused { .. } => Class::PermissionDenied,
-            Self::Redirect { .. } | Self::Token { .. } => Class::FailedPrecondition,
             Self::Status { status, .. } if *status >= 500 => Class::Unavailable,
-            Self::Status { .. } => Class::FailedPrecondition,
+            Self::Redirect { .. } | Self::Token { .. } | Self::Status { .. } => Class::FailedPrecondition,
             Self::Document { source, .. } => source.class(),
         }
     }

@@ -111,8 +111,11 @@ impl Repository {
         if let Some(digest) = digest {
             self.verify(&bytes, digest)?;
         }
-        let unusable =
-            |source| RegistryError::Document { registry: self.registry(), reference: what.clone(), source };
+        let unusable = |source| RegistryError::Document {
+            registry: self.registry(),
+            reference: what.clone(),
+            source: Box::new(source),
+        };
         if let (Some(outside), Some(inside)) = (announced, &content_type)
             && outside != inside
         {

@@ -56,7 +56,7 @@ pub(super) fn clean(path: &[u8]) -> Result<Vec<u8>, UnpackError> {
     let mut clean = Vec::with_capacity(path.len());
     for component in path.split(|byte| *byte == b'/') {
         match component {
-            b"" | b"." => continue,
+            b"" | b"." => {}
             b".." => return Err(refuse("it has a component ..")),
             long if long.len() > NAME_BYTES_MAX => {
                 return Err(refuse("a component is longer than 255 bytes"));

@@ -111,7 +111,7 @@ impl<'root> Place<'root> {
         };
         let way = match &entry.kind {
             Kind::Folder => return self.put_folder(parent, name, entry),
-            Kind::File { .. } => return self.put_file(parent, name, entry, reader),
+            Kind::File { .. } => return put_file(parent, name, entry, reader),
             Kind::CharDevice { major: 0, minor: 0 } => {
                 return Err(UnpackError::Name {
                     entry: shown(&entry.path),
@@ -140,37 +140,6 @@ impl<'root> Place<'root> {
         if !matches!(entry.kind, Kind::Hardlink { .. }) {
             attributes::set_at(parent, name, entry)?;
         }
-        Ok(way)
-    }
-
-    fn put_file<R: BufRead>(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &[u8],
-        entry: &Entry,
-        reader: &mut TarReader<R>,
-    ) -> Result<Way, UnpackError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let make = || openat(parent, name, flags, Mode::from_raw_mode(0o600));
-        let failed = |action| UnpackError::write(action, &entry.path);
-        let (file, way) = match make() {
-            Err(Errno::EXIST) => {
-                clear(parent, name).map_err(failed("remove what was there"))?;
-                (make(), Way::Cleared)
-            }
-            other => (other, Way::Kept),
-        };
-        let file = file.map_err(failed("make the file"))?;
-        reader.data(|mut piece| {
-            while !piece.is_empty() {
-                let count = rustix::io::retry_on_intr(|| rustix::io::write(&file, piece))
-                    .map_err(failed("write the file"))?;
-                piece = &piece[count..];
-            }
-            Ok::<(), UnpackError>(())
-        })?;
-        attributes::set(file.as_fd(), entry)?;
-        attributes::set_time(file.as_fd(), entry.mtime).map_err(failed("set the times"))?;
         Ok(way)
     }
 
@@ -260,6 +229,37 @@ fn clear(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
         Err(Errno::ISDIR) => remove_folder(parent, name),
         other => other,
     }
+}
+
+/// Makes a file and fills it.
+fn put_file<R: BufRead>(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    entry: &Entry,
+    reader: &mut TarReader<R>,
+) -> Result<Way, UnpackError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let make = || openat(parent, name, flags, Mode::from_raw_mode(0o600));
+    let failed = |action| UnpackError::write(action, &entry.path);
+    let (file, way) = match make() {
+        Err(Errno::EXIST) => {
+            clear(parent, name).map_err(failed("remove what was there"))?;
+            (make(), Way::Cleared)
+        }
+        other => (other, Way::Kept),
+    };
+    let file = file.map_err(failed("make the file"))?;
+    reader.data(|mut piece| {
+        while !piece.is_empty() {
+            let count = rustix::io::retry_on_intr(|| rustix::io::write(&file, piece))
+                .map_err(failed("write the file"))?;
+            piece = &piece[count..];
+        }
+        Ok::<(), UnpackError>(())
+    })?;
+    attributes::set(file.as_fd(), entry)?;
+    attributes::set_time(file.as_fd(), entry.mtime).map_err(failed("set the times"))?;
+    Ok(way)
 }
 
 /// Whether something was removed on the way, after which no known folder is certain.

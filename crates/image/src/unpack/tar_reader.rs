@@ -154,7 +154,7 @@ impl<R: BufRead> TarReader<R> {
         }
         let bad = |field| UnpackError::Header { at, field };
         let number = |own: Option<u64>, field: std::io::Result<u64>, name| {
-            let value = own.or(field.ok()).ok_or_else(|| bad(name))?;
+            let value = own.or_else(|| field.ok()).ok_or_else(|| bad(name))?;
             u32::try_from(value).map_err(|_| bad(name))
         };
         // Negative times come as the two's complement in base 256; whatever does not fit is the epoch.

@@ -34,7 +34,10 @@ impl Registry {
     /// Starts one on a free port; `None`, said aloud, where the program is missing.
     pub(crate) fn start() -> Option<Self> {
         if !Path::new(PROGRAM).exists() {
-            eprintln!("SKIP: {PROGRAM} is not installed");
+            #[expect(clippy::print_stderr, reason = "a skip is said aloud")]
+            {
+                eprintln!("SKIP: {PROGRAM} is not installed");
+            }
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");

@@ -51,11 +51,6 @@ impl Folders {
     pub(crate) fn path(&self, key: &SnapshotKey) -> PathBuf {
         self.root.join(key.as_str())
     }
-
-    /// How many folders there are, finished or not.
-    pub(crate) fn count(&self) -> usize {
-        std::fs::read_dir(&self.root).expect("reads").count()
-    }
 }
 
 impl LayerStore for Folders {

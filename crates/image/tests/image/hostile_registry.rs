@@ -20,7 +20,7 @@ fn me() -> Credentials {
 async fn class_of(server: &Server, name: &str) -> (Class, String) {
     let machine = Machine::new(options());
     let error = machine.pull(&format!("{}/{name}", server.host())).await.expect_err("refused");
-    assert_eq!(machine.layers.count(), 0, "nothing of it stays");
+    assert_eq!(machine.folders(), 0, "nothing of it stays");
     (error.class(), format!("{error:?}"))
 }
 
@@ -103,13 +103,11 @@ async fn anonymous_and_own_tokens_work() {
         if asked.line.contains("/token") {
             return ok("application/json", br#"{"access_token":"abc"}"#);
         }
-        match asked.header("authorization") {
-            Some("Bearer abc") => serve(&sample, asked),
-            _ => {
-                let realm = format!("Bearer realm=\"http://{}/token\"", address.get().expect("set"));
-                Answer::Full(401, vec![("www-authenticate", realm)], Vec::new())
-            }
+        if asked.header("authorization") == Some("Bearer abc") {
+            return serve(&sample, asked);
         }
+        let realm = format!("Bearer realm=\"http://{}/token\"", address.get().expect("set"));
+        Answer::Full(401, vec![("www-authenticate", realm)], Vec::new())
     });
     own.set(server.host()).expect("once");
     let name = format!("{}/app:v1", server.host());

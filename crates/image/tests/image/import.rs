@@ -125,7 +125,7 @@ fn archives_that_lie_or_miss_something_are_refused() {
         let machine = Machine::new(options());
         let error = import(&machine, &bytes).expect_err(what);
         assert_eq!(error.class(), class, "{what}: {error:?}");
-        assert_eq!(machine.layers.count(), 0, "{what}");
+        assert_eq!(machine.folders(), 0, "{what}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Small images to serve and to import.
 
+use std::fmt::Write as _;
+
 use gantry_types::Digest;
 use sha2::Digest as _;
 
@@ -33,7 +35,7 @@ pub(crate) fn noise(bytes: usize, seed: u64) -> String {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        text.push_str(&format!("{state:016x}"));
+        write!(text, "{state:016x}").expect("a String takes it");
     }
     text
 }

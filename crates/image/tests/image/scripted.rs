@@ -163,7 +163,7 @@ fn answer(mut stream: &TcpStream, answer: Answer, ended: &AtomicBool) -> std::io
 fn head(status: u16, headers: &[(&'static str, String)], length: usize) -> String {
     let mut head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([*name, ": ", value, "\r\n"]);
     }
     head + "\r\n"
 }
