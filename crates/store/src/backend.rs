@@ -89,6 +89,25 @@ pub enum BackendError {
         /// Its key.
         key: String,
     },
+    /// Rows are missing, or older than they were.
+    #[error("{found} rows were found where {expected} were written, or some are older than what was written")]
+    Incomplete {
+        /// What is there.
+        found: u64,
+        /// What was there with the last batch.
+        expected: u64,
+    },
+    /// There was a database, and nothing of it is left.
+    #[error("the database has lost everything it held")]
+    Emptied,
+    /// The end of the database is missing: it is as it was at an earlier time.
+    #[error("the database is at revision {found}, and was at {expected} when it was last exported")]
+    RolledBack {
+        /// Its revision.
+        found: u64,
+        /// The kept export's.
+        expected: u64,
+    },
     /// Bytes under a key that this layout does not have.
     #[error("the entry {entry} belongs to no row")]
     Stray {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::BackendError;
 use crate::error::StoreError;
-use crate::rows::Bytes;
+use crate::rows::{Bytes, Census};
 use crate::store::{Shared, lock};
 use crate::table::Revision;
 
@@ -104,6 +104,8 @@ pub(crate) struct Queue {
     pub(crate) pending_bytes: usize,
     /// The newest transaction in `pending` or before it.
     pub(crate) staged: Revision,
+    /// All rows with that transaction.
+    pub(crate) census: Census,
     pub(crate) durable: Revision,
     /// When `pending` is written at the latest.
     pub(crate) flush_at: Option<Instant>,

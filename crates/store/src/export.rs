@@ -145,6 +145,15 @@ pub fn verify(path: &Path) -> Result<Summary, ExportError> {
     read(path, |_| {})
 }
 
+/// The revision of the export kept in a store's folder, if there is one. The database was durable at that
+/// revision before the export was put in place, so a database that is behind has lost its end.
+pub(crate) fn kept_revision(folder: &Path) -> Option<Revision> {
+    let file = File::open(folder.join(EXPORT)).ok()?;
+    let mut lines = Lines { path: folder, input: BufReader::new(file), number: 0, buffer: Vec::new() };
+    lines.advance().ok()?;
+    Some(serde_json::from_slice::<Header>(&lines.buffer).ok()?.revision)
+}
+
 #[derive(Serialize, Deserialize)]
 struct Header {
     gantry_export: u32,
@@ -167,7 +176,7 @@ struct Trailer {
     sha256: String,
 }
 
-/// Keeps the export in a store's folder.
+/// Keeps the export in a store's folder. The rows must be durable.
 pub(crate) fn keep(folder: &Path, rows: &Rows, schema: &Schema) -> Result<Summary, ExportError> {
     let path = folder.join(EXPORT);
     let mut out = Writer::create(&path, schema.version, rows.revision)?;
@@ -182,6 +191,7 @@ pub(crate) fn keep(folder: &Path, rows: &Rows, schema: &Schema) -> Result<Summar
 }
 
 /// Writes an export beside its path, and puts it there when it is whole and on disk.
+#[derive(Debug)]
 pub(crate) struct Writer {
     path: PathBuf,
     temporary: PathBuf,

@@ -3,6 +3,7 @@
 //! ```text
 //! <folder>/                0700
 //!   lock                   locked by whoever has the store open
+//!   founded                there once the database has been: one that is empty then has lost everything
 //!   clean                  there only after an orderly close, removed by the next open
 //!   sled/                  sled's own: conf, db (its log), snap.*, blobs/
 //!   sled.new/              a rebuild that did not finish
@@ -21,6 +22,7 @@ use crate::error::StoreError;
 pub const EXPORT: &str = "export.jsonl";
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean";
+const FOUNDED: &str = "founded";
 const SLED: &str = "sled";
 const SLED_NEW: &str = "sled.new";
 
@@ -83,6 +85,16 @@ impl Folder {
         self.path.join(SLED)
     }
 
+    /// Whether there has been a database here.
+    pub(crate) fn is_founded(&self) -> bool {
+        self.path.join(FOUNDED).exists()
+    }
+
+    /// Records that there is a database here.
+    pub(crate) fn set_founded(&self) -> Result<(), StoreError> {
+        if self.is_founded() { Ok(()) } else { self.mark(FOUNDED) }
+    }
+
     /// Whether the last stop was orderly. Asking takes the mark away, durably, because from here on it would lie.
     pub(crate) fn take_clean_mark(&self) -> Result<bool, StoreError> {
         let mark = self.path.join(CLEAN);
@@ -96,9 +108,8 @@ impl Folder {
         }
     }
 
-    /// Records that everything is on disk and nobody will write any more.
-    fn set_clean_mark(&self) -> Result<(), StoreError> {
-        let mark = self.path.join(CLEAN);
+    fn mark(&self, name: &str) -> Result<(), StoreError> {
+        let mark = self.path.join(name);
         File::create(&mark).map_err(|source| StoreError::Io { operation: "make", path: mark, source })?;
         sync_path(&self.path)?;
         Ok(())
@@ -107,7 +118,7 @@ impl Folder {
     /// Lets others take the folder from here on.
     pub(crate) fn leave(&self, in_order: bool) -> Result<(), StoreError> {
         if in_order {
-            self.set_clean_mark()?;
+            self.mark(CLEAN)?;
         }
         self.lock.unlock().map_err(|source| StoreError::Io {
             operation: "unlock",

@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::folder::{Folder, database_file};
 use crate::key::readable;
 use crate::metrics::Counters;
-use crate::rows::{Entry, Rows, Sorted};
+use crate::rows::{Census, Entry, Rows, Sorted};
 use crate::schema::{OWN_TABLE, RawTables, Schema};
 use crate::table::Revision;
 
@@ -25,12 +25,14 @@ const OWN_KEY: &[u8] = b"store";
 pub(crate) struct Own {
     pub(crate) schema: u32,
     pub(crate) revision: Revision,
+    #[serde(flatten)]
+    pub(crate) census: Census,
 }
 
 /// The change that writes the store's own row.
-pub(crate) fn own_row(schema: u32, revision: Revision) -> Change {
-    let json = serde_json::to_vec(&Own { schema, revision }).expect("two numbers turn into JSON");
-    Change { table: OWN_TABLE.to_owned(), key: OWN_KEY.to_vec(), row: Some((revision.0, json)) }
+pub(crate) fn own_row(own: Own) -> Change {
+    let json = serde_json::to_vec(&own).expect("numbers turn into JSON");
+    Change { table: OWN_TABLE.to_owned(), key: OWN_KEY.to_vec(), row: Some((own.revision.0, json)) }
 }
 
 /// Why loading failed, before it is known where the database is.
@@ -72,18 +74,26 @@ pub(crate) fn backend_in(path: &Path, counters: &Counters) -> Result<(Folder, Di
     Ok((folder, backend))
 }
 
-/// Everything in `backend`, brought to the version of `schema`.
-pub(crate) fn load(backend: &mut dyn Backend, schema: &Schema) -> Result<Rows, LoadError> {
+/// Everything in `backend`, brought to the version of `schema`. One that was `founded` before is never empty.
+pub(crate) fn load(backend: &mut dyn Backend, schema: &Schema, founded: bool) -> Result<Rows, LoadError> {
     let mut records = backend.load()?;
     let Some(own) = take_own(&mut records)? else {
+        if founded {
+            return Err(BackendError::Emptied.into());
+        }
         if let Some(record) = records.first() {
             let torn = BackendError::Torn { table: OWN_TABLE.to_owned(), key: readable(&record.key) };
             return Err(torn.into());
         }
-        backend.apply(&[own_row(schema.version, Revision(0))])?;
+        let own = Own { schema: schema.version, revision: Revision(0), census: Census::default() };
+        backend.apply(&[own_row(own)])?;
         backend.flush()?;
         return Ok(typed(Vec::new(), Revision(0), schema)?);
     };
+    let found = census(&records);
+    if found != own.census {
+        return Err(BackendError::Incomplete { found: found.rows, expected: own.census.rows }.into());
+    }
     if own.schema > schema.version {
         return Err(StoreError::TooNew { found: own.schema, known: schema.version }.into());
     }
@@ -91,15 +101,34 @@ pub(crate) fn load(backend: &mut dyn Backend, schema: &Schema) -> Result<Rows, L
     if own.schema < schema.version {
         revision = Revision(revision.0 + 1);
         let (migrated, mut changes) = migrate(records, own.schema, revision, schema)?;
-        changes.push(own_row(schema.version, revision));
         // Parsed before it is written: a migration that makes rows nobody can read must not stick.
         let rows = typed(migrated, revision, schema)?;
+        changes.push(own_row(Own { schema: schema.version, revision, census: rows.census }));
         backend.apply(&changes)?;
         backend.flush()?;
         tracing::info!(from = own.schema, to = schema.version, rows = changes.len(), "migrated the store");
         return Ok(rows);
     }
     Ok(typed(records, revision, schema)?)
+}
+
+/// sled takes a log that is damaged in the middle for one that ends there; then the database is behind its export.
+pub(crate) fn check_not_rolled_back(found: Revision, folder: &Path) -> Result<(), StoreError> {
+    match crate::export::kept_revision(folder) {
+        Some(expected) if found < expected => {
+            let source = BackendError::RolledBack { found: found.0, expected: expected.0 };
+            Err(StoreError::Damaged { path: database_file(folder), source })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The census of rows as they are on disk, the store's own row aside.
+pub(crate) fn census(records: &[Record]) -> Census {
+    records.iter().fold(Census::default(), |mut census, record| {
+        census.add(&record.table, &record.key, record.revision);
+        census
+    })
 }
 
 /// Takes the store's own row out of the others.
@@ -154,7 +183,7 @@ fn migrate(
 }
 
 fn typed(records: Vec<Record>, revision: Revision, schema: &Schema) -> Result<Rows, StoreError> {
-    let mut rows = Rows { revision, tables: BTreeMap::new() };
+    let mut rows = Rows { revision, tables: BTreeMap::new(), census: census(&records) };
     rows.tables.extend(schema.tables.keys().map(|name| (*name, Sorted::new())));
     for record in records {
         let Some(definition) = schema.tables.get(record.table.as_str()) else {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::backend::{Backend as _, BackendError, Change, Disk};
 use crate::error::StoreError;
 use crate::export::{self, ExportError, Summary, Writer};
-use crate::folder::{Folder, database_file};
+use crate::folder::{Folder, database_file, kept_export};
 use crate::metrics::Counters;
-use crate::open::{Own, backend_in, own_row, take_own};
+use crate::open::{Own, backend_in, census, own_row, take_own};
+use crate::rows::Census;
 use crate::table::Revision;
 
 /// Rows written in one batch of a rebuild.
@@ -59,7 +60,11 @@ pub fn export(folder: &Path, to: &Path) -> Result<Summary, RescueError> {
     let damaged = |source| StoreError::Damaged { path: database_file(folder), source };
     let mut records = backend.load().map_err(damaged)?;
     let newest = records.iter().map(|record| record.revision).max().unwrap_or(0);
-    let own = take_own(&mut records)?.unwrap_or(Own { schema: 1, revision: Revision(newest) });
+    let own = take_own(&mut records)?.unwrap_or_else(|| Own {
+        schema: 1,
+        revision: Revision(newest),
+        census: Census::default(),
+    });
     let mut out = Writer::create(to, own.schema, own.revision)?;
     for record in &records {
         out.row(&record.table, &record.key, record.revision, &record.value)?;
@@ -86,10 +91,17 @@ pub fn rebuild(folder: &Path, from: &Path) -> Result<Rebuilt, RescueError> {
         backend.apply(&batch.iter().map(change).collect::<Vec<_>>())?;
         backend.flush()?;
     }
-    backend.apply(&[own_row(summary.schema, summary.revision)])?;
+    let own = Own { schema: summary.schema, revision: summary.revision, census: census(&records) };
+    backend.apply(&[own_row(own)])?;
     Box::new(backend).close()?;
     // The mark speaks of the old database; the new one starts without.
     held.take_clean_mark()?;
     let aside = held.adopt()?;
+    // The kept export may be of a later time than what the new database holds, which would speak against it.
+    let mut kept = Writer::create(&kept_export(folder), summary.schema, summary.revision)?;
+    for record in &records {
+        kept.row(&record.table, &record.key, record.revision, &record.value)?;
+    }
+    kept.finish()?;
     Ok(Rebuilt { summary, aside })
 }

@@ -7,6 +7,8 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::key::Key;
 use crate::table::{Revision, Row, Value, shared};
 
@@ -83,6 +85,39 @@ pub(crate) type Sorted<T> = BTreeMap<Bytes, T>;
 pub(crate) struct Rows {
     pub(crate) revision: Revision,
     pub(crate) tables: BTreeMap<&'static str, Sorted<Entry>>,
+    /// Which rows of which revisions these are.
+    pub(crate) census: Census,
+}
+
+/// A count and a checksum of rows that does not depend on their order, so that it follows every change at
+/// the cost of that change. It is written with every batch: what is found at open must be what was there
+/// then, since sled drops damaged parts of its log without a word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Census {
+    pub(crate) rows: u64,
+    pub(crate) sum: u64,
+}
+
+impl Census {
+    pub(crate) fn add(&mut self, table: &str, key: &[u8], revision: u64) {
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(digest(table, key, revision));
+    }
+
+    fn subtract(&mut self, table: &str, key: &[u8], revision: u64) {
+        self.rows -= 1;
+        self.sum = self.sum.wrapping_sub(digest(table, key, revision));
+    }
+}
+
+fn digest(table: &str, key: &[u8], revision: u64) -> u64 {
+    let mut sha = Sha256::new();
+    sha.update(revision.to_be_bytes());
+    sha.update(table);
+    sha.update([0]);
+    sha.update(key);
+    let digest = sha.finalize();
+    u64::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
 }
 
 impl Rows {
@@ -94,9 +129,26 @@ impl Rows {
         self.tables.get(name).expect("the schema lists every table that is used")
     }
 
+    /// The census as it will be with a transaction.
+    pub(crate) fn census_with(&self, revision: Revision, changes: &Changes) -> Census {
+        let mut census = self.census;
+        for (name, rows) in changes {
+            let table = self.table(name);
+            for (key, value) in rows {
+                if let Some(old) = table.get(key) {
+                    census.subtract(name, key, old.revision.0);
+                }
+                if value.is_some() {
+                    census.add(name, key, revision.0);
+                }
+            }
+        }
+        census
+    }
+
     /// Puts a transaction in.
-    pub(crate) fn apply(&mut self, revision: Revision, changes: Changes) {
-        self.revision = revision;
+    pub(crate) fn apply(&mut self, revision: Revision, changes: Changes, census: Census) {
+        (self.revision, self.census) = (revision, census);
         for (name, rows) in changes {
             let table = self.tables.get_mut(name).expect("the schema lists every table that is used");
             for (key, value) in rows {

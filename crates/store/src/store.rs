@@ -60,7 +60,10 @@ impl Store {
     pub fn open(folder: &Path, schema: Schema, options: Options) -> Result<Self, StoreError> {
         let counters = Counters::default();
         let (folder, mut backend) = open::backend_in(folder, &counters)?;
-        let rows = open::load(&mut backend, &schema).map_err(|reason| reason.in_folder(folder.path()))?;
+        let rows = open::load(&mut backend, &schema, folder.is_founded())
+            .map_err(|reason| reason.in_folder(folder.path()))?;
+        open::check_not_rolled_back(rows.revision, folder.path())?;
+        folder.set_founded()?;
         Self::start(Box::new(backend), rows, schema, options, counters, Some(folder))
     }
 
@@ -75,7 +78,8 @@ impl Store {
         schema: Schema,
         options: Options,
     ) -> Result<Self, StoreError> {
-        let rows = open::load(backend.as_mut(), &schema).map_err(|reason| reason.in_folder(Path::new("")))?;
+        let rows =
+            open::load(backend.as_mut(), &schema, false).map_err(|reason| reason.in_folder(Path::new("")))?;
         Self::start(backend, rows, schema, options, Counters::default(), None)
     }
 
@@ -87,7 +91,8 @@ impl Store {
         counters: Counters,
         folder: Option<Folder>,
     ) -> Result<Self, StoreError> {
-        let queue = Queue { staged: rows.revision, durable: rows.revision, ..Queue::default() };
+        let queue =
+            Queue { staged: rows.revision, durable: rows.revision, census: rows.census, ..Queue::default() };
         let shared = Arc::new(Shared {
             rows: RwLock::new(rows),
             commits: Mutex::new(()),
@@ -253,6 +258,9 @@ impl Shared {
 
     /// Gives a transaction to the writer and to the readers. The caller holds the commit lock.
     fn stage(&self, revision: Revision, mut changes: Changes) -> Result<(), StoreError> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let census = rows.census_with(revision, &changes);
+        drop(rows);
         let mut queue = lock(&self.queue);
         if let Some(source) = &queue.failure {
             return Err(StoreError::Poisoned { source: Arc::clone(source) });
@@ -267,7 +275,7 @@ impl Shared {
                 queue.pending.insert((table, Arc::clone(key)), row);
             }
         }
-        queue.staged = revision;
+        (queue.staged, queue.census) = (revision, census);
         let delay =
             if queue.pending_bytes > PENDING_BYTES_SOON { Duration::ZERO } else { self.options.lazy_delay };
         let at = Instant::now() + delay;
@@ -277,7 +285,7 @@ impl Shared {
         }
         drop(queue);
         // In the order of revisions, because the commit lock is still held.
-        self.rows.write().unwrap_or_else(PoisonError::into_inner).apply(revision, changes);
+        self.rows.write().unwrap_or_else(PoisonError::into_inner).apply(revision, changes, census);
         Ok(())
     }
 
@@ -317,13 +325,18 @@ impl Shared {
     }
 
     /// Writes the export beside the database. A failure is logged: the database itself is well.
-    pub(crate) fn keep_export(&self) {
+    pub(crate) fn keep_export(self: &Arc<Self>) {
         let Some(folder) = &self.folder else { return };
         let ended = lock(&self.exporting);
         if *ended {
             return;
         }
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // What an export has must not be lost with a power cut afterwards: see `export::kept_revision`.
+        let durable = Commit { shared: Arc::clone(self), revision: rows.revision }.wait_durable();
+        if durable.is_err() {
+            return;
+        }
         match export::keep(folder.path(), &rows, &self.schema) {
             Ok(_) => {
                 self.counters.exports.fetch_add(1, Ordering::Relaxed);

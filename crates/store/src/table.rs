@@ -58,7 +58,10 @@ where
     K: Key,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    /// A table of this name: 1 to 32 of `a-z`, `0-9` and `_`, which is checked when the constant is made.
+    /// A table of this name: 1 to 32 of `a-z`, `0-9` and `_`.
+    ///
+    /// # Panics
+    /// When the name is another: for a constant, while it is compiled.
     pub const fn new(name: &'static str) -> Self {
         let bytes = name.as_bytes();
         assert!(!bytes.is_empty() && bytes.len() <= 32, "a table's name has 1 to 32 characters");

@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use crate::backend::{Backend, BackendError, Change};
 use crate::commit::Pending;
-use crate::open::own_row;
+use crate::open::{Own, own_row};
 use crate::store::{Shared, lock};
 use crate::table::Revision;
 
 /// What there is to do.
 enum Work {
-    Write(Pending, Revision),
+    Write(Pending, Own),
     Export,
     End,
 }
@@ -25,10 +25,10 @@ enum Work {
 pub(crate) fn run(shared: &Arc<Shared>, mut backend: Box<dyn Backend>) -> Option<Box<dyn Backend>> {
     loop {
         match next(shared) {
-            Work::Write(pending, revision) => {
-                let written = write(shared, backend.as_mut(), pending, revision);
+            Work::Write(pending, own) => {
+                let written = write(shared, backend.as_mut(), pending, own);
                 let failed = written.is_err();
-                settle(shared, revision, written);
+                settle(shared, own.revision, written);
                 if failed {
                     return None;
                 }
@@ -47,7 +47,8 @@ fn next(shared: &Shared) -> Work {
         if !queue.pending.is_empty() && (queue.closing || due(queue.flush_at)) {
             queue.flush_at = None;
             queue.pending_bytes = 0;
-            return Work::Write(std::mem::take(&mut queue.pending), queue.staged);
+            let own = Own { schema: shared.schema.version, revision: queue.staged, census: queue.census };
+            return Work::Write(std::mem::take(&mut queue.pending), own);
         }
         if queue.closing {
             return Work::End;
@@ -67,16 +68,11 @@ fn next(shared: &Shared) -> Work {
     }
 }
 
-fn write(
-    shared: &Shared,
-    backend: &mut dyn Backend,
-    pending: Pending,
-    revision: Revision,
-) -> Result<(), BackendError> {
+fn write(shared: &Shared, backend: &mut dyn Backend, pending: Pending, own: Own) -> Result<(), BackendError> {
     let rows = pending.into_iter();
     let mut changes: Vec<Change> =
         rows.map(|((table, key), row)| Change { table: table.to_owned(), key: key.to_vec(), row }).collect();
-    changes.push(own_row(shared.schema.version, revision));
+    changes.push(own_row(own));
     backend.apply(&changes)?;
     backend.flush()?;
     shared.counters.batches.fetch_add(1, Ordering::Relaxed);

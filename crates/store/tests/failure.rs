@@ -81,10 +81,10 @@ fn a_callback_is_told_of_the_failure_too() {
         let told = told.clone();
         match put(&store, "lost") {
             Ok(commit) => {
-                commit.on_durable(move |outcome| told.send(outcome.is_err()).expect("the test listens"))
+                commit.on_durable(move |outcome| told.send(outcome.is_err()).expect("the test listens"));
             }
             Err(reason) => {
-                told.send(matches!(reason, StoreError::Poisoned { .. })).expect("the test listens")
+                told.send(matches!(reason, StoreError::Poisoned { .. })).expect("the test listens");
             }
         }
         assert!(telling.recv_timeout(Duration::from_secs(20)).expect("it is told"));

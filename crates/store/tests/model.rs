@@ -80,7 +80,7 @@ fn transact(
         if fails { Err(StoreError::Closed) } else { Ok(()) }
     });
     if let Ok(((), commit)) = outcome {
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             commit.wait_durable().expect("it is durable");
         } else {
             commit.lazily();

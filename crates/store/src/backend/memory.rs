@@ -44,13 +44,8 @@ impl Memory {
 
 impl Backend for Memory {
     fn load(&mut self) -> Result<Vec<Record>, BackendError> {
-        let record = |((table, key), (revision, value)): (&(String, Vec<u8>), &(u64, Vec<u8>))| Record {
-            table: table.clone(),
-            key: key.clone(),
-            revision: *revision,
-            value: value.clone(),
-        };
-        Ok(self.lock().applied.iter().map(record).collect())
+        let rows = self.lock().applied.clone().into_iter();
+        Ok(rows.map(|((table, key), (revision, value))| Record { table, key, revision, value }).collect())
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError> {

@@ -79,7 +79,7 @@ pub(crate) fn write_until_stopped() {
             scope.spawn(|| {
                 loop {
                     let Ok((n, commit)) = write(&store) else { return };
-                    if n % 4 == 0 {
+                    if n.is_multiple_of(4) {
                         commit.lazily();
                     } else if commit.wait_durable().is_err() || acknowledge(n).is_err() {
                         return;
@@ -156,7 +156,7 @@ fn newest_in(row: Option<gantry_store::Row<u64>>) -> u64 {
 }
 
 fn removes(n: u64) -> bool {
-    n % 5 == 0
+    n.is_multiple_of(5)
 }
 
 fn account_key(n: u64) -> (String, u64) {
