@@ -2,9 +2,9 @@
 //! on over ten years (moby's default profile of 2026, whose effect is matched call by call), so that an
 //! image that runs elsewhere runs here. Everything not named answers EPERM.
 //!
-//! Two places differ on purpose. The families of `socket` are compared by their low word alone, because
-//! that is all the kernel looks at: a comparison of the whole register lets AF_VSOCK and AF_ALG through
-//! with a bit set above it. And clone3 answers ENOSYS, so that programs fall back to clone, whose flags a
+//! Two places deserve a word. The families of `socket` and the domains of `personality` are compared by
+//! their low word alone, because that is all the kernel looks at: a comparison of the whole register, as in
+//! the model, lets AF_VSOCK and AF_ALG through with a bit set above it. And clone3 answers ENOSYS, so that programs fall back to clone, whose flags a
 //! filter can see.
 
 use oci_spec::runtime::{
@@ -120,7 +120,7 @@ pub fn default_profile(target: &Target) -> LinuxSeccomp {
         rules.push(allow("socket", vec![masked(0, mask, value)]));
     }
     for domain in PERSONALITIES {
-        rules.push(allow("personality", vec![argument(0, domain, None, LinuxSeccompOperator::ScmpCmpEq)]));
+        rules.push(allow("personality", vec![masked(0, 0xffff_ffff, domain)]));
     }
     let granted = |name: &str| {
         CapabilitySet::named(name).is_some_and(|capability| target.capabilities.contains(capability))
@@ -157,14 +157,11 @@ fn allow(names: &str, arguments: Vec<LinuxSeccompArg>) -> LinuxSyscall {
 }
 
 fn masked(index: usize, mask: u64, value: u64) -> LinuxSeccompArg {
-    argument(index, mask, Some(value), LinuxSeccompOperator::ScmpCmpMaskedEq)
-}
-
-fn argument(index: usize, value: u64, second: Option<u64>, op: LinuxSeccompOperator) -> LinuxSeccompArg {
-    let builder = LinuxSeccompArgBuilder::default().index(index).value(value).op(op);
-    match second {
-        Some(second) => builder.value_two(second).build(),
-        None => builder.build(),
-    }
-    .expect("every field of an argument has a default")
+    LinuxSeccompArgBuilder::default()
+        .index(index)
+        .value(mask)
+        .value_two(value)
+        .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
+        .build()
+        .expect("every field of an argument has a default")
 }

@@ -8,12 +8,21 @@
 //! the instructions that libseccomp makes of it. libseccomp is the oracle of the tests.
 
 mod architecture;
+mod assemble;
+mod compile;
+mod condition;
 mod default;
 mod error;
 mod profile;
+mod rules;
 mod syscalls;
 
 pub use architecture::Architecture;
+pub use assemble::Instruction;
+pub use compile::{CacheKey, Filter, cache_key, compile, compile_for};
 pub use default::default_profile;
 pub use error::{ProfileError, SeccompError};
 pub use profile::{Target, parse_profile};
+
+#[cfg(test)]
+mod tests;
