@@ -180,7 +180,7 @@ pub struct Resources {
 }
 
 /// How a container is confined.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SecurityOptions {
     /// Every capability, every device, no seccomp filter, nothing masked.
@@ -198,7 +198,7 @@ pub struct SecurityOptions {
 }
 
 /// Which system call filter applies.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Seccomp {
     /// Gantry's default profile.

@@ -69,8 +69,8 @@ impl Cgroup {
         }
     }
 
-    /// The group that a plan made before, for a supervisor that starts again. Does not look whether it is there,
-    /// but for the version 2 folder.
+    /// The group that a plan made before, for a supervisor that starts again, or to take away what is left of it. It
+    /// need not be there.
     pub fn open(plan: &CgroupPlan) -> Result<Self, CgroupError> {
         let mut opened = Self { path: plan.path.as_str().into(), places: places(plan), unified: None };
         opened.open_unified()?;
@@ -126,8 +126,14 @@ impl Cgroup {
             let path = place.folder(&self.path);
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let opened = rustix::fs::open(path.as_str(), flags, Mode::empty());
-            let source = |errno| SyscallError::new("open", Object::Name("a folder"), errno);
-            self.unified = Some(opened.map_err(|errno| CgroupError::Read { path, source: source(errno) })?);
+            self.unified = match opened {
+                Ok(folder) => Some(folder),
+                Err(Errno::NOENT) => None,
+                Err(errno) => {
+                    let source = SyscallError::new("open", Object::Name("a folder"), errno);
+                    return Err(CgroupError::Read { path, source });
+                }
+            };
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp,
 pub use capabilities::CapabilitySet;
 pub use error::SpecError;
 pub use mounts::image_volumes;
-pub use process::{ExecInput, process_for_exec};
+pub use process::{ExecInput, command, process_for_exec};
 pub use signal::{Signal, stop_signal};
 
 use crate::seccomp::{self, Architecture};

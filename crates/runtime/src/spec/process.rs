@@ -99,17 +99,20 @@ pub(crate) fn hostname(input: &SpecInput<'_>) -> String {
     }
 }
 
-/// A replaced entrypoint drops the image's command; arguments replace the command alone.
-fn arguments(options: &ProcessOptions, image: &ImageConfig) -> Result<Vec<String>, SpecError> {
+/// The full command line of a container's own process; empty when neither request nor image has one. A replaced
+/// entrypoint drops the image's command; arguments replace the command alone.
+pub fn command(options: &ProcessOptions, image: &ImageConfig) -> Vec<String> {
     let (mut args, default) = match &options.entrypoint {
         Some(entrypoint) => (entrypoint.clone(), &[][..]),
         None => (image.entrypoint.clone(), image.command.as_slice()),
     };
     args.extend_from_slice(if options.args.is_empty() { default } else { &options.args });
-    if args.is_empty() {
-        return Err(SpecError::NoCommand);
-    }
-    Ok(args)
+    args
+}
+
+fn arguments(options: &ProcessOptions, image: &ImageConfig) -> Result<Vec<String>, SpecError> {
+    let args = command(options, image);
+    if args.is_empty() { Err(SpecError::NoCommand) } else { Ok(args) }
 }
 
 /// An image's folder may be relative or hold `..`; it is cleaned as if beneath `/`.

@@ -1,0 +1,189 @@
+//! The composition root: every part of the daemon is constructed here, once, and handed to those who need
+//! it. There are no globals.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use gantry_linux::host::{CgroupMode, CgroupMounts};
+use gantry_runtime::cgroup;
+use gantry_runtime::spec::HostFacts;
+use gantry_snapshot::{Overlayfs, Snapshotter};
+use gantry_store::{Commit, Options, Revision, Schema, Store};
+use gantry_types::{BLOCKING_MAX, ContainerId, Namespace};
+use tokio::sync::{oneshot, watch};
+
+use crate::blocking::Blocking;
+use crate::config::Config;
+use crate::containers::Containers;
+use crate::error::Error;
+use crate::events::EventLog;
+use crate::layout::Layout;
+use crate::metrics::Metrics;
+use crate::pulls::Pulls;
+use crate::requests::Requests;
+use crate::tables::{
+    CONTAINER_NAMES, CONTAINER_STATUS, CONTAINERS, ContainerRecord, EVENTS, IMAGES, LEASES, REQUESTS,
+};
+use crate::tasks::Tasks;
+use crate::{clock, filters, host};
+
+/// The version of the tables.
+const SCHEMA_VERSION: u32 = 1;
+/// Heaps of the allocator: memory goes back sooner, for a little more waiting (mallopt(3), M_ARENA_MAX).
+const HEAPS_MAX: u8 = 2;
+
+/// Everything the daemon is made of.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub config: Config,
+    pub layout: Layout,
+    pub store: Store,
+    /// The newest revision that survives a power cut.
+    pub durable: watch::Receiver<Revision>,
+    pub events: EventLog,
+    pub requests: Requests,
+    pub containers: Containers,
+    pub snapshotter: Arc<dyn Snapshotter>,
+    pub pulls: Arc<Pulls>,
+    pub filters: filters::Filters,
+    pub host: HostFacts,
+    pub cgroups: cgroup::Host,
+    pub cgroup_mode: Option<CgroupMode>,
+    /// The shim, where nothing can change it.
+    pub shim: OwnedFd,
+    pub blocking: Blocking,
+    pub tasks: Tasks,
+    pub metrics: Metrics,
+    pub started_unix_ns: i64,
+}
+
+/// The schema of the daemon's store.
+pub(crate) fn schema() -> Schema {
+    Schema::new(SCHEMA_VERSION)
+        .with(&CONTAINERS)
+        .with(&CONTAINER_STATUS)
+        .with(&CONTAINER_NAMES)
+        .with(&IMAGES)
+        .with(&EVENTS)
+        .with(&LEASES)
+        .with(&REQUESTS)
+}
+
+/// Constructs the daemon. Nothing runs yet but the store's writer.
+pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
+    gantry_linux::memory::limit_arenas(HEAPS_MAX);
+    let layout = Layout::create(&config.root, &config.state).context("cannot make the daemon's folders")?;
+    let store = Store::open(&layout.meta(), schema(), Options::default()).map_err(with_hint)?;
+    let durable = watch_durable(&store);
+    let snapshotter: Arc<dyn Snapshotter> =
+        Arc::new(Overlayfs::open(&layout.root().join("snapshots")).map_err(with_hint)?);
+    let blocking = Blocking::new(BLOCKING_MAX);
+    let pulls = Arc::new(Pulls::open(&config, layout.root(), Arc::clone(&snapshotter))?);
+    let host = host::look().map_err(with_hint)?;
+    let mounts = CgroupMounts::read().context("cannot read where cgroups are mounted")?;
+    let cgroups = cgroup::Host::of(&mounts).map_err(with_hint)?;
+    let shim = seal_shim(&config)?;
+    Ok(Arc::new(Daemon {
+        durable,
+        events: EventLog::new(&store),
+        requests: Requests::default(),
+        containers: Containers::default(),
+        snapshotter,
+        pulls,
+        filters: filters::Filters::default(),
+        host,
+        cgroups,
+        cgroup_mode: mounts.mode(),
+        shim,
+        blocking,
+        tasks: Tasks::default(),
+        metrics: Metrics::default(),
+        started_unix_ns: clock::unix_ns(),
+        layout,
+        store,
+        config,
+    }))
+}
+
+impl Daemon {
+    /// Returns when the change survives a power cut.
+    pub(crate) async fn durable(&self, commit: Commit) -> Result<(), Error> {
+        let (told, outcome) = oneshot::channel();
+        commit.on_durable(move |result| drop(told.send(result)));
+        match outcome.await {
+            Ok(result) => Ok(result?),
+            // The store was closed under a request that shutdown did not wait for.
+            Err(_) => Err(Error::ShuttingDown),
+        }
+    }
+
+    /// What was asked of a container.
+    pub(crate) fn container_record(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+    ) -> Result<Arc<ContainerRecord>, Error> {
+        let key = (namespace.clone(), id.clone());
+        self.store.get(&CONTAINERS, &key).map(|row| row.value).ok_or(Error::ContainerGone)
+    }
+
+    /// A container's cgroup, as a path in each hierarchy.
+    pub(crate) fn cgroup_path(&self, namespace: &Namespace, id: &ContainerId) -> String {
+        format!("{}/{namespace}/{id}", self.config.containers.cgroup_parent.trim_end_matches('/'))
+    }
+}
+
+/// `gantryd store export`
+pub(crate) fn export_store(config: &Config, file: &Path) -> anyhow::Result<()> {
+    let summary = gantry_store::export(&config.root.join("meta"), file)?;
+    crate::logging::print(&format!("{} rows written to {}\n", summary.rows, file.display()))
+}
+
+/// `gantryd store rebuild`
+pub(crate) fn rebuild_store(config: &Config, file: Option<&Path>) -> anyhow::Result<()> {
+    let folder = config.root.join("meta");
+    let kept = gantry_store::kept_export(&folder);
+    let file = file.unwrap_or(&kept);
+    let rebuilt = gantry_store::rebuild(&folder, file)?;
+    let aside =
+        rebuilt.aside.map(|path| format!("; the old database is {}", path.display())).unwrap_or_default();
+    crate::logging::print(&format!("{} rows rebuilt from {}{aside}\n", rebuilt.summary.rows, file.display()))
+}
+
+/// An engine's error with its hint as the outermost sentence.
+pub(crate) fn with_hint<E: gantry_types::Classified + Send + Sync + 'static>(error: E) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => anyhow::Error::new(error).context(hint),
+        None => anyhow::Error::new(error),
+    }
+}
+
+fn watch_durable(store: &Store) -> watch::Receiver<Revision> {
+    let (sender, receiver) = watch::channel(store.progress().durable);
+    store.subscribe(move |progress| {
+        sender.send_if_modified(|known| {
+            let grown = progress.durable > *known;
+            *known = progress.durable.max(*known);
+            grown
+        });
+    });
+    receiver
+}
+
+/// Reads the shim's file into memory that nothing can change.
+fn seal_shim(config: &Config) -> anyhow::Result<OwnedFd> {
+    let path = if config.containers.shim.as_os_str().is_empty() {
+        let own = std::env::current_exe().context("cannot find the daemon's own file")?;
+        own.with_file_name("gantry-shim")
+    } else {
+        config.containers.shim.clone()
+    };
+    let open =
+        || -> std::io::Result<OwnedFd> { gantry_linux::memfd::seal("gantry-shim", &mut File::open(&path)?) };
+    open().with_context(|| {
+        format!("cannot read the shim {}; build it with deploy/build, or set containers.shim", path.display())
+    })
+}

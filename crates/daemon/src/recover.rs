@@ -1,0 +1,65 @@
+//! What the daemon does at its start: take away what crashes left, and find out for every container what
+//! became of it. It answers clients only when each is at rest or runs under a supervisor again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gantry_store::Page;
+use gantry_types::{ContainerId, Namespace};
+use tokio::sync::oneshot;
+
+use crate::assemble::{Daemon, with_hint};
+use crate::supervisor::{self, Found};
+use crate::sweep;
+use crate::tables::{CONTAINER_STATUS, CONTAINERS};
+
+/// How long a container's shim may keep the others waiting.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) async fn recover(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
+    let mut settling = Vec::new();
+    for (key, row) in daemon.store.scan(&CONTAINERS, &Page::all()) {
+        let Some(status) = daemon.store.get(&CONTAINER_STATUS, &key) else {
+            tracing::error!(namespace = %key.0, id = key.1.short(), "a container has no status; it is left alone");
+            continue;
+        };
+        let (settled, settles) = oneshot::channel();
+        let handle = supervisor::spawn(daemon, row.value, (*status.value).clone(), Found::Unknown(settled));
+        daemon.containers.insert(&key.0, &key.1, handle);
+        settling.push((key, settles));
+    }
+    let deadline = tokio::time::Instant::now() + SETTLE_TIMEOUT;
+    for ((namespace, id), settles) in settling {
+        if tokio::time::timeout_at(deadline, settles).await.is_err() {
+            tracing::warn!(%namespace, id = id.short(), "a container is still being looked at");
+        }
+    }
+    take_away_leftovers(daemon).await
+}
+
+/// Bundles, cgroups and half-done snapshots that no record knows: of creates and removals cut off by a crash.
+async fn take_away_leftovers(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
+    let worker = Arc::clone(daemon);
+    daemon
+        .blocking
+        .run(move || {
+            let taken = worker.snapshotter.cleanup().map_err(with_hint)?;
+            if taken > 0 {
+                tracing::info!(taken, "half-done snapshots were taken away");
+            }
+            let is_known = |namespace: &Namespace, id: &ContainerId| {
+                worker.store.get(&CONTAINERS, &(namespace.clone(), id.clone())).is_some()
+            };
+            for (namespace, id) in sweep::bundles(&worker.layout.shims()) {
+                if is_known(&namespace, &id) {
+                    continue;
+                }
+                tracing::info!(%namespace, id = id.short(), "a bundle without a container is taken away");
+                let bundle = worker.layout.bundle(&namespace, &id);
+                let cgroup = worker.cgroup_path(&namespace, &id);
+                sweep::sweep(&bundle, &cgroup, &worker.cgroups).map_err(with_hint)?;
+            }
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,69 @@
+//! The gRPC edge. Each method converts its request, calls one use case and converts the answer; nothing is
+//! decided here, and no message of protobuf goes further in.
+
+mod containers;
+mod content;
+mod events;
+mod images;
+mod leases;
+mod list;
+mod logs;
+mod snapshots;
+mod streams;
+mod system;
+mod trace;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use gantry_types::MESSAGE_BYTES_MAX;
+use tonic::service::Routes;
+
+pub(crate) use trace::TraceLayer;
+
+use crate::assemble::Daemon;
+
+/// The daemon, as the services see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    daemon: Arc<Daemon>,
+}
+
+/// Declares each service with its limits, and its health.
+macro_rules! add {
+    ($routes:ident, $health:ident, $service:ident, $($resource:ident :: $module:ident :: $server:ident),* $(,)?) => {
+        $(
+            let server = gantry_api::$resource::v1::$module::$server::new($service.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX);
+            $routes = $routes.add_service(server);
+            $health.set_serving::<gantry_api::$resource::v1::$module::$server<Service>>().await;
+        )*
+    };
+}
+
+/// Every service, with health and reflection.
+pub(crate) async fn routes(daemon: &Arc<Daemon>) -> anyhow::Result<Routes> {
+    let service = Service { daemon: Arc::clone(daemon) };
+    let (health, health_server) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(gantry_api::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut routes = Routes::new(health_server)
+        .add_service(reflection().build_v1().context("the API's own descriptors do not load")?)
+        .add_service(reflection().build_v1alpha().context("the API's own descriptors do not load")?);
+    add!(
+        routes,
+        health,
+        service,
+        containers::container_service_server::ContainerServiceServer,
+        images::image_service_server::ImageServiceServer,
+        content::content_service_server::ContentServiceServer,
+        snapshots::snapshot_service_server::SnapshotServiceServer,
+        events::event_service_server::EventServiceServer,
+        leases::lease_service_server::LeaseServiceServer,
+        system::system_service_server::SystemServiceServer,
+    );
+    Ok(routes)
+}

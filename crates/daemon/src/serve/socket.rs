@@ -1,0 +1,69 @@
+//! The unix socket: taken over from the service manager, or bound here with its mode and group. A socket
+//! that answers is never taken from whoever answers on it.
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use tokio::net::UnixListener;
+
+use crate::config::Config;
+
+/// The socket that clients connect to.
+pub(super) fn listen(config: &Config) -> anyhow::Result<UnixListener> {
+    let mut activated = listenfd::ListenFd::from_env();
+    if let Ok(Some(listener)) = activated.take_unix_listener(0) {
+        listener.set_nonblocking(true).context("cannot use the service manager's socket")?;
+        return UnixListener::from_std(listener).context("cannot use the service manager's socket");
+    }
+    let path = config.socket_path();
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+        bail!(
+            "another daemon answers on {}; stop it, or give this one its own --root, --state and --address",
+            path.display()
+        );
+    }
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove the old socket {}", path.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    bind(&path, &config.grpc.group)
+}
+
+/// Binds with nobody let in before the mode and the group are right.
+fn bind(path: &Path, group: &str) -> anyhow::Result<UnixListener> {
+    let context = || format!("cannot listen on {}", path.display());
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = bound.with_context(context)?;
+    match group_id(group) {
+        Some(gid) => {
+            chown(path, None, Some(gid)).with_context(context)?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(context)?;
+        }
+        None => {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(context)?;
+            tracing::info!(group, "no such group: the socket is root's alone");
+        }
+    }
+    Ok(listener)
+}
+
+/// The id of a group of the host (group(5)); `None` when there is none of that name.
+fn group_id(name: &str) -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
+}

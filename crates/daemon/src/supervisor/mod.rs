@@ -1,0 +1,227 @@
+//! A task per container. It alone changes the container's status, so everything about one container happens
+//! in one order and without a lock; whoever wants something sends a [`Command`] and waits for the reply.
+//! Long waits (for a stop, for an exit) are the caller's, over [`Handle::status`], so the inbox never stands
+//! still for them.
+//!
+//! What is to be done is decided elsewhere and purely: by the state machine in `gantry_types` and by
+//! [`crate::reconcile`]. Here it is only driven.
+
+mod attach;
+mod end;
+mod exec;
+mod launch;
+mod record;
+mod shim;
+mod spec;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gantry_types::{ContainerState, ExecId, ProcessOptions};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::Instrument;
+
+pub(crate) use attach::{Attachment, Streams, TerminalSize};
+pub(crate) use exec::{ExecState, StartedExec};
+pub(crate) use shim::{ShimClient, ShimConnection, ShimError};
+
+use crate::assemble::Daemon;
+use crate::error::Error;
+use crate::reconcile::Step;
+use crate::tables::{ContainerRecord, ContainerStatus};
+use record::Pending;
+
+/// Commands that wait for one container's task.
+const COMMANDS_QUEUED: usize = 64;
+
+/// Where a command's answer goes. The caller may be gone, which is no concern of the container's.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What can be asked of a container's task.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Runs it. Running already is success.
+    Start { reply: Reply<ContainerStatus> },
+    /// Sends a signal to its init, to one exec, or to all its processes.
+    Signal { exec: Option<ExecId>, signal: u32, all: bool, reply: Reply<()> },
+    /// Takes it away; refused while it is alive.
+    Remove { reply: Reply<()> },
+    /// Joins its streams, before or after it was started.
+    Attach { exec: Option<ExecId>, streams: Streams, size: Option<TerminalSize>, reply: Reply<Attachment> },
+    /// Runs one more process in it.
+    Exec {
+        process: Box<ProcessOptions>,
+        streams: Option<Streams>,
+        size: Option<TerminalSize>,
+        reply: Reply<StartedExec>,
+    },
+    /// Sets the size of a terminal.
+    Resize { exec: Option<ExecId>, size: TerminalSize, reply: Reply<()> },
+    /// Lists its execs, oldest first.
+    Execs { reply: Reply<Vec<ExecState>> },
+    /// Takes over a new record: its name changed.
+    Renamed { record: Arc<ContainerRecord> },
+}
+
+/// A container's task, seen from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    inbox: mpsc::Sender<Command>,
+    status: watch::Receiver<ContainerStatus>,
+}
+
+impl Handle {
+    /// Sends the command that `make` makes around the reply, and waits for it.
+    pub(crate) async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(make(reply)).await.map_err(|_| Error::ContainerGone)?;
+        answer.await.map_err(|_| Error::ContainerGone)?
+    }
+
+    /// Tells without waiting for anything; a task that ended need not know.
+    pub(crate) async fn tell(&self, command: Command) {
+        let _ended = self.inbox.send(command).await;
+    }
+
+    /// The status and its changes; closed when the container is removed.
+    pub(crate) fn status(&self) -> watch::Receiver<ContainerStatus> {
+        self.status.clone()
+    }
+}
+
+/// What a container's task holds.
+struct Supervisor {
+    daemon: Arc<Daemon>,
+    record: Arc<ContainerRecord>,
+    status: ContainerStatus,
+    published: watch::Sender<ContainerStatus>,
+    shim: Option<ShimConnection>,
+    execs: exec::Execs,
+    /// Attachments made before the start.
+    waiting_attachments: Vec<attach::Waiting>,
+    /// Whether the last recorded change is on disk yet.
+    pending: Pending,
+    /// What reconcile still wants done once it is.
+    steps: std::collections::VecDeque<Step>,
+    /// Set when the record is gone, and the task with it.
+    erased: bool,
+}
+
+/// Starts the task of a container whose record is in the store, with what is left of it on the host.
+pub(crate) fn spawn(
+    daemon: &Arc<Daemon>,
+    record: Arc<ContainerRecord>,
+    status: ContainerStatus,
+    found: Found,
+) -> Handle {
+    let (inbox, commands) = mpsc::channel(COMMANDS_QUEUED);
+    let (published, watched) = watch::channel(status.clone());
+    let span =
+        tracing::info_span!(parent: None, "container", namespace = %record.namespace, id = record.id.short());
+    let supervisor = Supervisor {
+        daemon: Arc::clone(daemon),
+        record,
+        status,
+        published,
+        shim: None,
+        execs: HashMap::new(),
+        waiting_attachments: Vec::new(),
+        pending: Pending::none(daemon.durable.clone()),
+        steps: std::collections::VecDeque::new(),
+        erased: false,
+    };
+    daemon.tasks.spawn("supervisor", supervisor.run(commands, found).instrument(span));
+    Handle { inbox, status: watched }
+}
+
+/// What the caller knows of the host when it starts a supervisor.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Just created: nothing is there and nothing has to be looked for.
+    Fresh,
+    /// From before the daemon was started: look. The reply is sent when the container is at rest.
+    Unknown(oneshot::Sender<()>),
+}
+
+impl Supervisor {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, found: Found) {
+        if let Found::Unknown(settled) = found {
+            self.recover().await;
+            let _nobody_waits = settled.send(());
+        }
+        let tasks = self.daemon.tasks.clone();
+        while !self.erased {
+            tokio::select! {
+                biased;
+                () = tasks.cancelled() => return,
+                event = next_event(&mut self.shim) => self.on_shim_event(event).await,
+                () = self.pending.settled(), if !self.steps.is_empty() => self.run_steps().await,
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        // A caller that gave up while its command was carried out is not an error.
+        match command {
+            Command::Start { reply } => drop(reply.send(self.start().await)),
+            Command::Signal { exec, signal, all, reply } => {
+                drop(reply.send(self.signal(exec.as_ref(), signal, all).await));
+            }
+            Command::Remove { reply } => drop(reply.send(self.remove().await)),
+            Command::Attach { exec, streams, size, reply } => {
+                drop(reply.send(self.attach(exec, streams, size).await));
+            }
+            Command::Exec { process, streams, size, reply } => {
+                drop(reply.send(self.exec(*process, streams, size).await));
+            }
+            Command::Resize { exec, size, reply } => drop(reply.send(self.resize(exec.as_ref(), size).await)),
+            Command::Execs { reply } => drop(reply.send(Ok(self.list_execs()))),
+            Command::Renamed { record } => self.record = record,
+        }
+    }
+
+    async fn signal(&mut self, exec: Option<&ExecId>, signal: u32, all: bool) -> Result<(), Error> {
+        let client = self.running_client()?;
+        let exec_id = exec.map(ToString::to_string).unwrap_or_default();
+        let request = gantry_api::shim::v1::KillRequest { exec_id, signal, all };
+        client.kill(request, None).await?;
+        Ok(())
+    }
+
+    async fn resize(&mut self, exec: Option<&ExecId>, size: TerminalSize) -> Result<(), Error> {
+        let client = self.running_client()?;
+        let exec_id = exec.map(ToString::to_string).unwrap_or_default();
+        let request = gantry_api::shim::v1::ResizeRequest { exec_id, console: Some(size.into()) };
+        client.resize(request, None).await?;
+        Ok(())
+    }
+
+    /// The shim of a container that runs; anything else is the caller's error.
+    fn running_client(&self) -> Result<ShimClient, Error> {
+        match (&self.shim, self.status.state) {
+            (Some(shim), ContainerState::Running) => Ok(shim.client.clone()),
+            (_, state) => Err(Error::NotRunning { name: self.record.name.clone(), state }),
+        }
+    }
+}
+
+/// What the shim tells next; `None` when its connection ended. Never resolves without a shim. Cancel safe.
+async fn next_event(shim: &mut Option<ShimConnection>) -> Option<gantry_api::shim::v1::event::Event> {
+    match shim {
+        Some(shim) => shim.events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The daemon's end of a socket pair whose other end goes to the shim.
+fn stream_pair() -> Result<(UnixStream, std::os::fd::OwnedFd), Error> {
+    let (ours, theirs) =
+        UnixStream::pair().map_err(|source| Error::Io { action: "make a socket pair", source })?;
+    let theirs = theirs.into_std().map_err(|source| Error::Io { action: "make a socket pair", source })?;
+    Ok((ours, theirs.into()))
+}

@@ -1,0 +1,212 @@
+//! From a container's record to what its shim is told: the OCI spec, the plan compiled from it, the bundle
+//! with the files that Gantry provides, and a shim that waits for the plan.
+
+use std::borrow::Cow;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use gantry_linux::spawn::Spawn;
+use gantry_runtime::plan::{self, PlanInput};
+use gantry_runtime::spec::{self, ExecInput, GeneratedFiles, HostFacts, SpecInput};
+use gantry_runtime::user::ResolvedUser;
+use gantry_snapshot::Rootfs;
+use gantry_types::ProcessOptions;
+use oci_spec::runtime::Spec;
+use prost::Message;
+use tokio::net::UnixStream;
+
+use crate::assemble::Daemon;
+use crate::control::folders::snapshot_key;
+use crate::error::Error;
+use crate::tables::ContainerRecord;
+use crate::{files, host, users};
+
+/// The descriptor on which the shim finds its connection to the daemon.
+const SHIM_CONNECTION: u32 = 3;
+
+/// A shim that runs and waits to be told what to launch.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub(super) socket: UnixStream,
+    /// The encoded plan.
+    pub(super) plan: Vec<u8>,
+}
+
+impl Daemon {
+    /// Refuses a container whose spec could never be built, with nobody looked up and nothing touched.
+    pub(crate) fn check_spec(&self, record: &ContainerRecord) -> Result<(), Error> {
+        let nobody = ResolvedUser { uid: 0, gid: 0, groups: Vec::new(), home: "/".into() };
+        self.build_spec(record, &nobody).map(drop)
+    }
+
+    /// Makes the bundle, compiles the plan and starts the shim.
+    pub(super) async fn prepare_launch(
+        self: &Arc<Self>,
+        record: &Arc<ContainerRecord>,
+    ) -> Result<Launch, Error> {
+        let (daemon, record) = (Arc::clone(self), Arc::clone(record));
+        let (socket, plan) = self
+            .blocking
+            .run(move || {
+                let socket = daemon.spawn_shim(&record)?;
+                daemon.write_bundle(&record)?;
+                Ok::<_, Error>((socket, daemon.compile_plan(&record)?.encode_to_vec()))
+            })
+            .await?;
+        let socket = UnixStream::from_std(socket)
+            .map_err(|source| Error::Io { action: "use the shim's socket", source })?;
+        Ok(Launch { socket, plan })
+    }
+
+    /// Compiles a further process of a running container, and encodes it.
+    pub(super) async fn compile_exec(
+        self: &Arc<Self>,
+        record: &Arc<ContainerRecord>,
+        process: &ProcessOptions,
+    ) -> Result<Vec<u8>, Error> {
+        let (daemon, record, options) = (Arc::clone(self), Arc::clone(record), process.clone());
+        self.blocking
+            .run(move || {
+                let rootfs = daemon.describe(&record)?;
+                let own = &record.options.process;
+                let text = options.user.as_ref().or(own.user.as_ref()).unwrap_or(&record.image_config.user);
+                let user = users::look_up(&rootfs, text, &options.additional_groups)?;
+                let container_user = daemon.container_user(&record, &rootfs)?;
+                let spec = daemon.build_spec(&record, &container_user)?;
+                let plan = daemon.compile_spec(&record, &spec, rootfs)?;
+                let process = spec::process_for_exec(&ExecInput {
+                    spec: &spec,
+                    container: &record.options,
+                    image: &record.image_config,
+                    hostname: &daemon.hostname(&record),
+                    options: &options,
+                    user: &user,
+                    host: &daemon.host,
+                })?;
+                let filter = if options.privileged {
+                    None
+                } else {
+                    plan.process.as_ref().and_then(|process| process.seccomp.clone())
+                };
+                Ok(plan::compile_exec(&plan, &process, filter)?.encode_to_vec())
+            })
+            .await
+    }
+
+    /// The host name inside the container.
+    pub(crate) fn hostname(&self, record: &ContainerRecord) -> String {
+        match record.options.uts_mode {
+            gantry_types::NamespaceMode::Host => self.host.hostname.clone(),
+            gantry_types::NamespaceMode::Private => {
+                record.options.hostname.clone().unwrap_or_else(|| record.id.short().to_owned())
+            }
+        }
+    }
+
+    fn compile_plan(&self, record: &ContainerRecord) -> Result<plan::Plan, Error> {
+        let rootfs = self.describe(record)?;
+        let user = self.container_user(record, &rootfs)?;
+        let spec = self.build_spec(record, &user)?;
+        self.compile_spec(record, &spec, rootfs)
+    }
+
+    fn container_user(&self, record: &ContainerRecord, rootfs: &Rootfs) -> Result<ResolvedUser, Error> {
+        let own = &record.options.process;
+        let text = own.user.as_ref().unwrap_or(&record.image_config.user);
+        users::look_up(rootfs, text, &own.additional_groups)
+    }
+
+    fn describe(&self, record: &ContainerRecord) -> Result<Rootfs, Error> {
+        Ok(self.snapshotter.describe(&snapshot_key(record), &record.layers)?)
+    }
+
+    /// The container's OCI spec.
+    pub(crate) fn build_spec(&self, record: &ContainerRecord, user: &ResolvedUser) -> Result<Spec, Error> {
+        let bundle = self.layout.bundle(&record.namespace, &record.id);
+        let files = GeneratedFiles {
+            hostname: bundle.join(files::HOSTNAME),
+            hosts: bundle.join(files::HOSTS),
+            resolv_conf: bundle.join(files::RESOLV_CONF),
+        };
+        let options = &record.options;
+        let host = if options.devices.is_empty() && !options.security.privileged {
+            Cow::Borrowed(&self.host)
+        } else {
+            Cow::Owned(HostFacts { devices: host::devices(options), ..self.host.clone() })
+        };
+        Ok(spec::build(&SpecInput {
+            id: &record.id,
+            options,
+            image: &record.image_config,
+            user,
+            host: &host,
+            rootfs: &bundle,
+            files: &files,
+            cgroup_path: Path::new(&self.cgroup_path(&record.namespace, &record.id)),
+        })?)
+    }
+
+    fn compile_spec(
+        &self,
+        record: &ContainerRecord,
+        spec: &Spec,
+        rootfs: Rootfs,
+    ) -> Result<plan::Plan, Error> {
+        let filter = match spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+            Some(profile) => Some(self.filters.compiled(profile, &record.options.security)?),
+            None => None,
+        };
+        let volatile = record.options.volatile_rootfs || self.config.containers.volatile_rootfs;
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let overlay = plan::Overlay {
+            lower: rootfs.lower.iter().map(|path| text(path)).collect(),
+            upper: text(&rootfs.upper),
+            work: text(&rootfs.work),
+            volatile,
+            settings: Vec::new(),
+        };
+        let input = PlanInput {
+            rootfs: plan::Rootfs { root: Some(plan::Root::Overlay(overlay)) },
+            cgroups: self.cgroups.clone(),
+            init: record.options.init,
+            filter,
+        };
+        Ok(plan::compile(spec, &input)?)
+    }
+
+    fn write_bundle(&self, record: &ContainerRecord) -> Result<(), Error> {
+        let bundle = self.layout.bundle(&record.namespace, &record.id);
+        let write = || -> io::Result<()> {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(bundle.join(files::FOLDER))?;
+            files::write(&bundle, &self.hostname(record), &record.options)
+        };
+        write().map_err(|source| Error::Io { action: "write the container's bundle", source })
+    }
+
+    /// Starts the shim, whose parent is then init; what connects it is the returned socket.
+    fn spawn_shim(&self, record: &ContainerRecord) -> Result<StdUnixStream, Error> {
+        let io = |source| Error::Io { action: "start the shim", source };
+        let (ours, theirs) = StdUnixStream::pair().map_err(io)?;
+        ours.set_nonblocking(true).map_err(io)?;
+        let null = File::options().read(true).write(true).open("/dev/null").map_err(io)?;
+        let name = format!("{}/{}", record.namespace, record.id.short());
+        let args = ["gantry-shim", name.as_str()]
+            .map(|arg| CString::new(arg).expect("a namespace and an id have no NUL"));
+        // Standard error is the daemon's own, so that a shim that dies of a bug can say so.
+        let stderr = io::stderr();
+        let descriptors = vec![
+            (null.as_fd(), 0),
+            (null.as_fd(), 1),
+            (stderr.as_fd(), 2),
+            (theirs.as_fd(), SHIM_CONNECTION),
+        ];
+        Spawn { programme: self.shim.as_fd(), args: args.into(), env: Vec::new(), descriptors }.start()?;
+        Ok(ours)
+    }
+}

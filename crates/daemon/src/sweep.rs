@@ -1,0 +1,40 @@
+//! Taking away what a container may have left on the host under its id when no shim did it: its cgroup with
+//! everybody in it, and its bundle. Repeating it is harmless.
+
+use std::io;
+use std::path::Path;
+
+use gantry_runtime::cgroup;
+use gantry_types::{ContainerId, Namespace};
+
+use crate::error::Error;
+
+/// Kills who is left, and takes away cgroup and bundle.
+pub(crate) fn sweep(bundle: &Path, cgroup: &str, host: &cgroup::Host) -> Result<(), Error> {
+    // Without a bundle no shim was ever started, so there is no cgroup either.
+    if !bundle.exists() {
+        return Ok(());
+    }
+    cgroup::Cgroup::open(&cgroup::plan(None, cgroup, host)?)?.remove()?;
+    match std::fs::remove_dir_all(bundle) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::Io { action: "remove the container's bundle", source }),
+    }
+    Ok(())
+}
+
+/// Every bundle below the folder of all.
+pub(crate) fn bundles(shims: &Path) -> Vec<(Namespace, ContainerId)> {
+    let names = |folder: &Path| -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    let mut found = Vec::new();
+    for namespace in names(shims) {
+        let Ok(parsed) = namespace.parse::<Namespace>() else { continue };
+        let ids = names(&shims.join(&namespace));
+        found.extend(ids.iter().filter_map(|id| id.parse().ok()).map(|id| (parsed.clone(), id)));
+    }
+    found
+}
