@@ -112,15 +112,20 @@ mod tests {
 
     #[test]
     fn absurd_lists_are_refused_at_once() {
-        let begin = std::time::Instant::now();
-        for good in ["0", "0-2,4", "0-8191"] {
-            assert!(list("cpu.cpus", good).is_ok(), "{good}");
-        }
         let long = "0,".repeat(1 << 20);
-        for bad in ["", "0-99999999999", "3-1", "0--1", "-1", "0,", "a", "0-1-2", " 0", &long] {
-            assert!(list("cpu.cpus", bad).is_err(), "{bad:.20}");
-        }
-        assert!(begin.elapsed() < std::time::Duration::from_millis(10));
+        let check = || {
+            let begin = std::time::Instant::now();
+            for good in ["0", "0-2,4", "0-8191"] {
+                assert!(list("cpu.cpus", good).is_ok(), "{good}");
+            }
+            for bad in ["", "0-99999999999", "3-1", "0--1", "-1", "0,", "a", "0-1-2", " 0", &long] {
+                assert!(list("cpu.cpus", bad).is_err(), "{bad:.20}");
+            }
+            begin.elapsed()
+        };
+        // The fastest of some: the machine may be busy with something else meanwhile.
+        let fastest = (0..10).map(|_| check()).min().expect("ten");
+        assert!(fastest < std::time::Duration::from_millis(10), "{fastest:?}");
     }
 
     #[test]
