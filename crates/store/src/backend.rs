@@ -11,6 +11,8 @@ pub use memory::Memory;
 
 use std::path::PathBuf;
 
+use gantry_types::{Class, Classified};
+
 /// A row as bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
@@ -114,4 +116,28 @@ pub enum BackendError {
         /// The entry's own key.
         entry: String,
     },
+}
+
+impl Classified for BackendError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Database { .. } | Self::Io { .. } => Class::Unavailable,
+            Self::Panicked { .. }
+            | Self::Torn { .. }
+            | Self::Incomplete { .. }
+            | Self::Emptied
+            | Self::RolledBack { .. }
+            | Self::Stray { .. } => Class::DataLoss,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Database { .. } => "DATABASE_REFUSED",
+            Self::Io { .. } => "DATABASE_FILE_UNUSABLE",
+            Self::Panicked { .. } => "DATABASE_BROKE_OFF",
+            Self::Torn { .. } | Self::Stray { .. } => "DATABASE_ROW_TORN",
+            Self::Incomplete { .. } | Self::Emptied | Self::RolledBack { .. } => "DATABASE_INCOMPLETE",
+        }
+    }
 }

@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gantry_types::{Class, Classified};
+
 use crate::backend::{Backend as _, BackendError, Change, Disk};
 use crate::error::StoreError;
 use crate::export::{self, ExportError, Summary, Writer};
@@ -43,6 +45,30 @@ pub enum RescueError {
         #[from]
         source: BackendError,
     },
+}
+
+impl RescueError {
+    fn cause(&self) -> &dyn Classified {
+        match self {
+            Self::Store { source } => source,
+            Self::Export { source } => source,
+            Self::Write { source } => source,
+        }
+    }
+}
+
+impl Classified for RescueError {
+    fn class(&self) -> Class {
+        self.cause().class()
+    }
+
+    fn reason(&self) -> &'static str {
+        self.cause().reason()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.cause().hint()
+    }
 }
 
 /// What a rebuild did.
