@@ -74,6 +74,10 @@ pub fn compile_for(profile: &LinuxSeccomp, native: Architecture) -> Result<Filte
 }
 
 /// The key of a spec's filter: the same profile resolved for the same capabilities has the same key.
+///
+/// # Panics
+///
+/// Never: a filter has nothing that JSON cannot hold.
 pub fn cache_key(profile: &LinuxSeccomp) -> CacheKey {
     let text = serde_json::to_vec(profile).expect("a filter has no maps and so always becomes JSON");
     CacheKey(Sha256::digest(&text).into())

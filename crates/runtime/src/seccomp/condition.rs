@@ -140,6 +140,6 @@ fn load_unless_decided(code: &mut Assembler, offset: u32, goal: Goal, holds: Goa
 }
 
 fn split(value: u64) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
-    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+    let word = |word: u64| u32::try_from(word & u64::from(u32::MAX)).expect("is masked");
+    (word(value >> 32), word(value))
 }

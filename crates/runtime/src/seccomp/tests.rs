@@ -3,11 +3,13 @@
 
 mod default_profile;
 mod interpreter;
+mod kernel;
 mod naive;
 mod oracle;
 mod random;
 
 use super::*;
+use crate::plan;
 use crate::spec::CapabilitySet;
 
 /// What the default profile is resolved against in most tests.

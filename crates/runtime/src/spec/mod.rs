@@ -188,23 +188,16 @@ fn namespaces(options: &ContainerOptions) -> Vec<LinuxNamespace> {
     .collect()
 }
 
-/// A bind that shares or follows the host's mounts needs a root that lets them through.
+/// A bind that follows or shares the host's mounts needs a root that lets them through. Its own sharing is an
+/// option of the bind: the plan clones its source before the container's mount namespace is there.
 fn propagation(options: &ContainerOptions) -> Option<String> {
-    let asks = |wanted: &[&str]| {
-        options.mounts.iter().any(|mount| match mount {
-            gantry_types::Mount::Bind { propagation, .. } => {
-                propagation.as_deref().is_some_and(|given| wanted.contains(&given))
-            }
-            gantry_types::Mount::Tmpfs { .. } => false,
-        })
-    };
-    if asks(&["shared", "rshared"]) {
-        Some("shared".to_owned())
-    } else if asks(&["slave", "rslave"]) {
-        Some("rslave".to_owned())
-    } else {
-        None
-    }
+    let open = options.mounts.iter().any(|mount| match mount {
+        gantry_types::Mount::Bind { propagation, .. } => propagation
+            .as_deref()
+            .is_some_and(|given| matches!(given, "slave" | "rslave" | "shared" | "rshared")),
+        gantry_types::Mount::Tmpfs { .. } => false,
+    });
+    open.then(|| "rslave".to_owned())
 }
 
 fn filter(input: &SpecInput<'_>, capabilities: CapabilitySet) -> Result<Option<LinuxSeccomp>, SpecError> {

@@ -119,7 +119,7 @@ fn cpu(asked: &Resources, host: &HostFacts) -> Result<Option<LinuxCpu>, SpecErro
 
 /// Checks a list in the form of cpuset(7) (`0-2,4`) without ever expanding it: an absurd range must cost
 /// nothing (CVE-2018-20699).
-fn check_list(list: &str, last: u32, name: &'static str) -> Result<(), SpecError> {
+fn check_list(list: &str, highest: u32, name: &'static str) -> Result<(), SpecError> {
     let number = |text: &str| {
         let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         plain.then(|| text.parse::<u32>().ok()).flatten()
@@ -127,15 +127,15 @@ fn check_list(list: &str, last: u32, name: &'static str) -> Result<(), SpecError
     if list.len() > CPUSET_BYTES_MAX {
         return Err(refused(name, "the list is too long"));
     }
-    for part in list.split(',') {
-        let (first, end) = part.split_once('-').unwrap_or((part, part));
+    for range in list.split(',') {
+        let (first, end) = range.split_once('-').unwrap_or((range, range));
         let (Some(first), Some(end)) = (number(first), number(end)) else {
             return Err(refused(name, "it is a list such as 0-2,4"));
         };
         if first > end {
             return Err(refused(name, "a range goes upwards"));
         }
-        if end > last.min(CPU_NUMBER_MAX) {
+        if end > highest.min(CPU_NUMBER_MAX) {
             return Err(refused(name, "the host has no such number"));
         }
     }

@@ -1,6 +1,7 @@
 //! The whole spec of one container, as people would read it, and the rules that cross its parts.
 
 use super::*;
+use crate::{cgroup, plan};
 
 pub(crate) fn host() -> HostFacts {
     let node = |kind, major, minor| DeviceNode { kind, major, minor, mode: 0o20_666, uid: 0, gid: 6 };
@@ -71,7 +72,7 @@ fn readable(spec: &Spec) -> String {
     value["linux"]["seccomp"] = serde_json::Value::from("(elided)");
     for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
         if let Some(names) = value["process"]["capabilities"][set].as_array_mut() {
-            names.sort_by_key(|name| name.to_string());
+            names.sort_by_key(ToString::to_string);
         }
     }
     serde_json::to_string_pretty(&value).expect("is JSON")
@@ -146,4 +147,62 @@ fn an_image_with_a_hostile_volume_or_signal_is_refused() {
     };
     assert!(hostile(|image| _ = image.volumes.insert("/proc".to_owned())).is_err());
     assert!(hostile(|image| image.stop_signal = "SIGNOPE".to_owned()).is_err());
+}
+
+#[test]
+fn the_plan_compiler_takes_every_kind_of_spec_that_is_built_here() {
+    let bind = |target: &str, read_only, propagation: Option<&str>| gantry_types::Mount::Bind {
+        source: "/srv".to_owned(),
+        target: target.to_owned(),
+        read_only,
+        recursive: true,
+        propagation: propagation.map(str::to_owned),
+        create_source: false,
+    };
+    let tmpfs = gantry_types::Mount::Tmpfs {
+        target: "/scratch".to_owned(),
+        size_bytes: Some(4096),
+        mode: Some(0o700),
+        read_only: true,
+        options: ["exec", "suid", "dev", "noatime", "uid=5", "size=10%", "nr_inodes=1k"]
+            .map(str::to_owned)
+            .to_vec(),
+    };
+    let changes: [fn(&mut ContainerOptions); 5] = [
+        |_| {},
+        |options| options.security.privileged = true,
+        |options| (options.ipc_mode, options.pid_mode) = (NamespaceMode::Host, NamespaceMode::Host),
+        |options| (options.uts_mode, options.network) = (NamespaceMode::Host, NetworkMode::Host),
+        |options| {
+            options.read_only_rootfs = true;
+            options.security.no_new_privileges = true;
+            options.security.unmasked_system_paths = true;
+            options.resources.memory_bytes = Some(64 << 20);
+            options.resources.cpuset_cpus = Some("0".to_owned());
+            options.resources.blkio_weight = Some(100);
+            options.domainname = Some("example.org".to_owned());
+            options.process.terminal = true;
+        },
+    ];
+    for change in changes {
+        let mounts = vec![tmpfs.clone(), bind("/a", true, None), bind("/a/b", false, Some("rshared"))];
+        let mut options = ContainerOptions { mounts, ..ContainerOptions::default() };
+        options.ulimits.insert("nofile".to_owned(), gantry_types::Ulimit { soft: 1, hard: u64::MAX });
+        change(&mut options);
+        let spec = spec_of(&options, &image(), &root(), &host()).expect("is valid");
+        let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+        let input = plan::PlanInput {
+            rootfs: plan::Rootfs { root: Some(plan::Root::Folder("/root".to_owned())) },
+            cgroups: cgroup::Host {
+                legacy: Vec::new(),
+                unified: Some(cgroup::UnifiedHierarchy {
+                    mountpoint: "/sys/fs/cgroup".to_owned(),
+                    controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).to_vec(),
+                }),
+            },
+            init: false,
+            filter: seccomp.map(|profile| seccomp::compile(profile).expect("compiles")),
+        };
+        plan::compile(&spec, &input).expect("the plan compiler takes it");
+    }
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use oci_spec::runtime::{LinuxSeccomp, LinuxSyscall};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompArg, LinuxSyscall};
 
 use super::interpreter::{Call, run};
 use super::*;
@@ -14,12 +14,12 @@ use crate::seccomp::syscalls::SYSCALLS;
 
 const SOURCE: &str = include_str!("oracle.c");
 /// Podman's profile, where Debian puts it.
-const PODMAN_PROFILE: &str = "/usr/share/containers/seccomp.json";
+pub(super) const PODMAN_PROFILE: &str = "/usr/share/containers/seccomp.json";
 const ARCHITECTURES: [Architecture; 5] =
     [Architecture::X86_64, Architecture::X86, Architecture::X32, Architecture::Aarch64, Architecture::Arm];
 
 /// The built C program; its folder goes when this does.
-struct Oracle {
+pub(super) struct Oracle {
     _folder: tempfile::TempDir,
     program: PathBuf,
 }
@@ -70,39 +70,43 @@ impl Oracle {
         lines.collect()
     }
 
-    fn compile(&self, profile: &LinuxSeccomp, native: Architecture) -> Vec<Instruction> {
+    /// libseccomp's filter of a profile, as a plan has it.
+    pub(super) fn program(&self, profile: &LinuxSeccomp, native: Architecture) -> plan::Seccomp {
         let default = profile.default_action().as_u32(profile.default_errno_ret());
         let mut input = String::new();
         for rule in profile.syscalls().iter().flatten() {
             let action = rule.action().as_u32(rule.errno_ret());
             let arguments = rule.args().clone().unwrap_or_default();
+            let words: Vec<String> = arguments.iter().map(argument_words).collect();
             for name in rule.names().iter().filter(|_| action != default) {
-                input += &format!("{action} {name} {}", arguments.len());
-                for argument in &arguments {
-                    let (value, second) = (argument.value(), argument.value_two().unwrap_or(0));
-                    input += &format!(" {} {} {value} {second}", argument.index(), argument.op() as u32);
-                }
+                input += &[action.to_string(), name.clone(), arguments.len().to_string(), words.concat()]
+                    .join(" ");
                 input.push('\n');
             }
         }
-        let words = [
-            "compile",
-            if native == Architecture::Aarch64 { "aarch64" } else { "x86_64" },
-            &default.to_string(),
-        ];
-        let program = self.ask(&words, &input);
+        let family = if native == Architecture::Aarch64 { "aarch64" } else { "x86_64" };
+        let program = self.ask(&["compile", family, &default.to_string()], &input);
+        plan::Seccomp { program, flags: 4 }
+    }
+
+    fn compile(&self, profile: &LinuxSeccomp, native: Architecture) -> Vec<Instruction> {
         let read = |record: &[u8]| Instruction {
             code: u16::from_ne_bytes([record[0], record[1]]),
             jt: record[2],
             jf: record[3],
             k: u32::from_ne_bytes([record[4], record[5], record[6], record[7]]),
         };
-        program.chunks_exact(8).map(read).collect()
+        self.program(profile, native).program.chunks_exact(8).map(read).collect()
     }
 }
 
+fn argument_words(argument: &LinuxSeccompArg) -> String {
+    let (value, second) = (argument.value(), argument.value_two().unwrap_or(0));
+    format!("{} {} {value} {second} ", argument.index(), argument.op() as u32)
+}
+
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
-fn oracle() -> Option<Oracle> {
+pub(super) fn oracle() -> Option<Oracle> {
     match Oracle::build() {
         Ok(oracle) => Some(oracle),
         Err(reason) => {

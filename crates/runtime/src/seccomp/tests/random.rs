@@ -97,8 +97,8 @@ fn profile() -> impl Strategy<Value = LinuxSeccomp> {
 
 /// Every number that a profile names, and its neighbours.
 fn numbers(profile: &LinuxSeccomp, architecture: Architecture) -> BTreeSet<u32> {
-    let names = profile.syscalls().iter().flatten().flat_map(LinuxSyscall::names);
-    let named = names.filter_map(|name| architecture.number(name));
+    let calls = profile.syscalls().iter().flatten().flat_map(LinuxSyscall::names);
+    let named = calls.filter_map(|name| architecture.number(name));
     named.flat_map(|number| number.saturating_sub(1)..=number + 1).chain([0, 600]).collect()
 }
 

@@ -78,7 +78,7 @@ fn working_folders_come_from_the_request_then_the_image() {
     assert_eq!(cwd(|_, image| image.working_dir.clear()), Ok(PathBuf::from("/")));
     assert_eq!(cwd(|_, image| image.working_dir = "/../../etc".to_owned()), Ok(PathBuf::from("/etc")));
     let asked = |options: &mut ContainerOptions, _: &mut ImageConfig| {
-        options.process.working_dir = Some("/x//y".to_owned())
+        options.process.working_dir = Some("/x//y".to_owned());
     };
     assert_eq!(cwd(asked), Ok(PathBuf::from("/x/y")));
 }
