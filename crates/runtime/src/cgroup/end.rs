@@ -182,7 +182,12 @@ fn children(folder: &str) -> Result<Vec<String>, SyscallError> {
     };
     let mut found = Vec::new();
     for entry in rustix::fs::Dir::new(directory).map_err(fail)? {
-        let entry = entry.map_err(fail)?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            // Removed between its opening and its reading.
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            Err(errno) => return Err(fail(errno)),
+        };
         let name = entry.file_name().to_string_lossy();
         if entry.file_type().is_dir() && name != "." && name != ".." {
             found.push(format!("{folder}/{name}"));
