@@ -109,8 +109,11 @@ impl Cgroup {
                 _ => Err(error),
             });
             made.map_err(|source| CgroupError::Create { path: path.clone(), source })?;
-            for write in &folder.writes {
-                apply(folder, &plan.path, write)?;
+            let is_same_file = |one: &Write, next: &Write| {
+                one.file == next.file && one.preferred.is_none() && next.preferred.is_none()
+            };
+            for writes in folder.writes.chunk_by(is_same_file) {
+                apply(folder, &plan.path, writes)?;
             }
         }
         self.open_unified()?;
@@ -153,31 +156,39 @@ fn places(plan: &CgroupPlan) -> Box<[Place]> {
     plan.folders.iter().map(place).collect()
 }
 
-/// Writes one limit. On version 2 a missing file may mean that a controller is not enabled above.
-pub(super) fn apply(folder: &Folder, path: &str, write: &Write) -> Result<(), CgroupError> {
+/// Writes one or more values to one file. On version 2 a missing file may mean that a controller is not enabled
+/// above.
+pub(super) fn apply(folder: &Folder, path: &str, writes: &[Write]) -> Result<(), CgroupError> {
+    let Some(first) = writes.first() else { return Ok(()) };
     let base = format!("{}/{path}", folder.mountpoint);
-    if let Some(preferred) = &write.preferred {
-        match write_file(&format!("{base}/{}", preferred.file), &preferred.value) {
+    if let Some(preferred) = &first.preferred {
+        let path = format!("{base}/{}", preferred.file);
+        match write_file(&path, &preferred.value) {
             Err(error) if error.errno == Errno::NOENT => {}
-            Ok(()) => return Ok(()),
-            Err(source) => {
-                let path = format!("{base}/{}", preferred.file);
-                return Err(CgroupError::Limit { path, value: preferred.value.clone(), source });
+            result => {
+                let value = preferred.value.clone();
+                return result.map_err(|source| CgroupError::Limit { path, value, source });
             }
         }
     }
-    let file = format!("{base}/{}", write.file);
-    let written = match write_file(&file, &write.value) {
-        Err(error) if error.errno == Errno::NOENT && folder.version() == Version::Unified => {
-            make_above(folder, path).and_then(|()| write_file(&file, &write.value))
-        }
-        other => other,
+    let file = format!("{base}/{}", first.file);
+    let refused = |write: &Write, source| {
+        Err(CgroupError::Limit { path: file.clone(), value: write.value.clone(), source })
     };
-    match written {
-        Err(error) if error.errno == Errno::NOENT && write.optional => Ok(()),
-        Err(source) => Err(CgroupError::Limit { path: file, value: write.value.clone(), source }),
-        Ok(()) => Ok(()),
-    }
+    let opened = match open_file(&file) {
+        Err(error) if error.errno == Errno::NOENT && folder.version() == Version::Unified => {
+            make_above(folder, path).and_then(|()| open_file(&file))
+        }
+        result => result,
+    };
+    let opened = match opened {
+        Err(error) if error.errno == Errno::NOENT && first.optional => return Ok(()),
+        Err(error) => return refused(first, error),
+        Ok(opened) => opened,
+    };
+    writes
+        .iter()
+        .try_for_each(|write| write_to(&opened, &file, &write.value).or_else(|error| refused(write, error)))
 }
 
 /// Makes the folders above, and prepares each for those below it: controllers on version 2, and on version 1
@@ -258,10 +269,18 @@ pub(super) fn remove_folder(path: &str) -> Result<(), SyscallError> {
 }
 
 pub(super) fn write_file(path: &str, value: &str) -> Result<(), SyscallError> {
-    let fail = |call| move |errno| SyscallError::new(call, Object::Path(path.into()), errno);
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(fail("open"))?;
-    rustix::io::write(&file, value.as_bytes()).map(drop).map_err(fail("write"))
+    write_to(&open_file(path)?, path, value)
+}
+
+fn open_file(path: &str) -> Result<OwnedFd, SyscallError> {
+    rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| SyscallError::new("open", Object::Path(path.into()), errno))
+}
+
+fn write_to(file: &OwnedFd, path: &str, value: &str) -> Result<(), SyscallError> {
+    rustix::io::write(file, value.as_bytes())
+        .map(drop)
+        .map_err(|errno| SyscallError::new("write", Object::Path(path.into()), errno))
 }
 
 pub(super) fn read_file(path: &str) -> Result<String, SyscallError> {
