@@ -244,6 +244,7 @@ impl Daemon {
             self.ok(&[&["rm", "-f"], ids.as_slice()].concat())?;
         }
         self.stop()?;
+        crate::leftover::remove_empty_parents(&self.name)?;
         let leftover = until("nothing to be left behind", seconds(10), || {
             let found = Leftover::find(&self.name, self.folder())?;
             Ok(found.is_empty().then_some(()))

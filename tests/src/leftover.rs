@@ -99,6 +99,19 @@ fn open_files(process: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     files.filter_map(|file| fs::read_link(file.path()).ok())
 }
 
+/// Removes the folders above containers' cgroups, which a daemon keeps for the next container: the name itself and, below
+/// it, one per namespace. One that is not empty stays, and is found.
+pub(crate) fn remove_empty_parents(name: &str) -> Result<()> {
+    for mount in crate::cgroup::hierarchies()? {
+        let top = mount.join(name);
+        for entry in fs::read_dir(&top).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(entry.path());
+        }
+        let _ = fs::remove_dir(top);
+    }
+    Ok(())
+}
+
 /// Folders of that name in every hierarchy, parents before children.
 fn cgroups(name: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -117,7 +130,6 @@ fn cgroups(name: &str) -> Result<Vec<PathBuf>> {
             }
         }
     }
-    // A daemon may keep its own (empty) parent folders while it runs, but not leave them behind.
     found.sort();
     Ok(found)
 }
