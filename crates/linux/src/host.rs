@@ -75,7 +75,7 @@ impl CgroupMounts {
     }
 }
 
-/// Newer kernel calls that Gantry needs or uses where they are.
+/// Newer kernel calls that Gantry needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KernelFeatures {
     /// openat2(2), Linux 5.6; needed.
@@ -84,8 +84,6 @@ pub struct KernelFeatures {
     pub mount_api: bool,
     /// mount_setattr(2), Linux 5.12; needed.
     pub mount_setattr: bool,
-    /// Overlay layers told one by one, Linux 6.7.
-    pub overlay_layers: bool,
 }
 
 impl KernelFeatures {
@@ -107,9 +105,6 @@ impl KernelFeatures {
         Self {
             mount_setattr: !missing(set_nothing),
             openat2: !missing(root.map(drop)),
-            overlay_layers: context
-                .as_ref()
-                .is_ok_and(|context| context.set_string("lowerdir+", "/").is_ok()),
             mount_api: !missing(context.map(drop)),
         }
     }

@@ -58,16 +58,21 @@ impl Overlay<'_> {
         const VALUE_BYTES_MAX: usize = 255;
         let mut layers = self.lower.iter();
         let Some(first) = layers.next() else { return Ok(true) };
-        match context.set_string("lowerdir+", first) {
-            Ok(()) => layers.try_for_each(|layer| context.set_string("lowerdir+", layer)).map(|()| true),
-            // Older kernels do not know the option.
-            Err(error) if error.errno == Errno::INVAL => {
-                let value = joined(self.lower);
-                let fits = value.len() <= VALUE_BYTES_MAX && !value.contains(',');
-                if fits { context.set_string("lowerdir", &value).map(|()| true) } else { Ok(false) }
+        if knows_its_options()? {
+            match context.set_string("lowerdir+", first) {
+                // Linux 6.5 and 6.6 do not know the option.
+                Err(error) if error.errno == Errno::INVAL => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    return layers
+                        .try_for_each(|layer| context.set_string("lowerdir+", layer))
+                        .map(|()| true);
+                }
             }
-            Err(error) => Err(error),
         }
+        let value = joined(self.lower);
+        let fits = value.len() <= VALUE_BYTES_MAX && !value.contains(',');
+        if fits { context.set_string("lowerdir", &value).map(|()| true) } else { Ok(false) }
     }
 
     /// Makes the mount by mount(2) where nobody sees it. It takes a thread, because a thread alone can leave the
@@ -132,6 +137,16 @@ impl Overlay<'_> {
     }
 }
 
+/// Whether overlayfs looks at each option when it is set (Linux 6.5). Before, anything is taken and found wrong
+/// at the end, together with everything else that may be wrong then.
+fn knows_its_options() -> Result<bool> {
+    match FsContext::open("overlay")?.set_flag("no_such_option") {
+        Ok(()) => Ok(false),
+        Err(error) if error.errno == Errno::INVAL => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 fn open_folder(path: &str) -> Result<OwnedFd> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(SyscallError::path("open", path))
@@ -190,6 +205,13 @@ mod tests {
     fn the_topmost_layer_wins_and_writes_go_to_the_upper_folder() {
         if crate::testing::is_root_or_skipped() {
             check(&layers(2), |overlay| overlay.mount(MountAttributes::NODEV));
+        }
+    }
+
+    #[test]
+    fn many_layers_with_long_names_are_stacked_whatever_the_kernel() {
+        if crate::testing::is_root_or_skipped() {
+            check(&layers(60), |overlay| overlay.mount(MountAttributes::empty()));
         }
     }
 
