@@ -134,8 +134,8 @@ fn the_cost_does_not_grow_with_the_callers_memory() {
     let large = fastest();
     assert_eq!(ballast[ballast.len() - 1], 1);
     eprintln_measure(small, large);
-    // fork(2) would add 5 ms here; the bound only has to tell the two apart on a busy machine.
-    assert!(large < small + Duration::from_millis(3), "{small:?} grew to {large:?}");
+    // fork(2) would add 5 ms here, and ten times that in emulation: the bound only has to tell the two apart.
+    assert!(large < small * 3 + Duration::from_millis(3), "{small:?} grew to {large:?}");
 }
 
 #[expect(clippy::print_stderr, reason = "a measurement for whoever reads the test's output")]
