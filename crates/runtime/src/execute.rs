@@ -137,6 +137,7 @@ pub fn exec(
         let cgroup = cgroup.and_then(Cgroup::clone_target);
         join::clone_into(namespaces, target, cgroup, &ready, &stdio, sockets)?
     };
+    drop(stdio);
     let process = Process { pid, pidfd, terminal: None };
     // The control group is the container's: it is not this process's to remove.
     let mut created =
@@ -182,7 +183,8 @@ impl Created {
                 return Err(ExecuteError::new(Operation::Handshake, "", Errno::PROTO));
             }
         }
-        let process = self.process.take().expect("it is there until it is started");
+        let process =
+            self.process.take().ok_or_else(|| ExecuteError::new(Operation::Ended, "", Errno::CHILD))?;
         Ok(Running { process, cgroup: self.cgroup.0.take() })
     }
 

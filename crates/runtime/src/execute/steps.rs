@@ -136,10 +136,13 @@ impl<'a> Setup<'a> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let found = rustix::fs::openat(parent, name, flags, Mode::empty())?;
         let (major, minor) = (step.major, step.minor);
-        let node = match FileType::from_raw_mode(step.mode) {
-            FileType::BlockDevice => Node::Block { major, minor },
-            FileType::Fifo => Node::Fifo,
-            _ => Node::Character { major, minor },
+        let kind = FileType::from_raw_mode(step.mode);
+        let node = if kind.is_block_device() {
+            Node::Block { major, minor }
+        } else if kind.is_fifo() {
+            Node::Fifo
+        } else {
+            Node::Character { major, minor }
         };
         verify_node(found.as_fd(), node).map_err(|error| error.errno)
     }
@@ -169,11 +172,11 @@ impl<'a> Setup<'a> {
     fn each(
         &mut self,
         paths: &[CString],
-        act: fn(&mut Self, OwnedFd) -> Result<(), Errno>,
+        act: fn(&mut Self, &OwnedFd) -> Result<(), Errno>,
     ) -> Result<(), Failed> {
         for (item, path) in (0..).zip(paths) {
             match beneath::open(self.root, path) {
-                Ok(found) => act(self, found).map_err(|errno| (item, errno))?,
+                Ok(found) => act(self, &found).map_err(|errno| (item, errno))?,
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(errno) => return Err((item, errno)),
             }
@@ -183,14 +186,14 @@ impl<'a> Setup<'a> {
 
     /// One empty folder and one null device serve all: each is attached once, and copied from there, because
     /// kernels before 6.15 copy attached mounts only.
-    fn mask(&mut self, found: OwnedFd) -> Result<(), Errno> {
-        if !beneath::is_folder(&found)? {
+    fn mask(&mut self, found: &OwnedFd) -> Result<(), Errno> {
+        if !beneath::is_folder(found)? {
             let null = self.null.as_ref().ok_or(Errno::NODEV)?;
-            cover(null, std::mem::replace(&mut self.null_attached, true), &found)?;
+            cover(null, std::mem::replace(&mut self.null_attached, true), found)?;
             return Ok(());
         }
         if let Some(empty) = &self.empty {
-            return cover(empty, true, &found);
+            return cover(empty, true, found);
         }
         let attributes = MountAttributes::RDONLY
             | MountAttributes::NOSUID
@@ -198,14 +201,15 @@ impl<'a> Setup<'a> {
             | MountAttributes::NOEXEC;
         let options = [("size", Some("0")), ("nr_inodes", Some("1"))];
         let empty = mount::new_filesystem("tmpfs", &options, attributes).map_err(|error| error.errno)?;
-        cover(&empty, false, &found)?;
+        cover(&empty, false, found)?;
         self.empty = Some(empty);
         Ok(())
     }
 
     /// What is a mount already only changes, without the mounts on it: a read-only `/dev` keeps its writable
     /// `/dev/shm`.
-    fn readonly(&mut self, found: OwnedFd) -> Result<(), Errno> {
+    #[expect(clippy::unused_self, reason = "a step of the setup like the others")]
+    fn readonly(&mut self, found: &OwnedFd) -> Result<(), Errno> {
         if mount::is_mount_root(found.as_fd()).map_err(|error| error.errno)? {
             let change = AttributeChange { set: MountAttributes::RDONLY, ..AttributeChange::default() };
             return mount::set_attributes(found.as_fd(), &change).map_err(|error| error.errno);
@@ -232,10 +236,10 @@ impl<'a> Setup<'a> {
 
 /// The size of a terminal that has one.
 pub(super) fn size(pty: &Pty, terminal: Option<plan::Terminal>) -> Result<(), Errno> {
-    let Some(size) = terminal.filter(|size| size.rows != 0) else { return Ok(()) };
+    let Some(asked) = terminal.filter(|asked| asked.rows != 0) else { return Ok(()) };
     let side = |value: u32| u16::try_from(value).map_err(|_| Errno::INVAL);
-    let size = WindowSize { rows: side(size.rows)?, columns: side(size.columns)? };
-    set_window_size(pty.master.as_fd(), size).map_err(|error| error.errno)
+    let window = WindowSize { rows: side(asked.rows)?, columns: side(asked.columns)? };
+    set_window_size(pty.master.as_fd(), window).map_err(|error| error.errno)
 }
 
 /// Which operation a step is, for its failure.

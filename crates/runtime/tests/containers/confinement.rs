@@ -5,7 +5,7 @@ use std::fs;
 use gantry_runtime::plan::Seccomp;
 use serde_json::json;
 
-use crate::support::Bundle;
+use crate::support::{Bundle, run_plan};
 
 #[test]
 fn capabilities_are_exactly_the_plans_and_never_inheritable() {
@@ -162,7 +162,7 @@ fn a_filter_holds_with_and_without_new_privileges() {
         let mut plan = bundle.plan(&["sh", "-c", "grep Seccomp: /proc/self/status; mkdir /x"]);
         let process = plan.process.as_mut().expect("a process");
         process.seccomp = Some(Seccomp { program: mkdir_is_refused(), flags: 0 });
-        let outcome = bundle.run_plan(&plan);
+        let outcome = run_plan(&plan);
         assert_eq!(outcome.stdout, "Seccomp:\t2\n");
         assert!(outcome.stderr.contains("Operation not permitted"), "{}", outcome.stderr);
     }

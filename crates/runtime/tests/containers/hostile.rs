@@ -8,7 +8,7 @@ use gantry_linux::Errno;
 use gantry_runtime::execute::Operation;
 use serde_json::json;
 
-use crate::support::Bundle;
+use crate::support::{Bundle, Started};
 
 #[test]
 fn a_link_at_proc_or_sys_is_refused_cve_2023_27561() {
@@ -31,7 +31,7 @@ fn a_link_at_dev_puts_nothing_outside_the_root_cve_2026_41579() {
     fs::remove_dir(bundle.lower("dev")).expect("remove_dir");
     symlink(&canary, bundle.lower("dev")).expect("symlink");
     // The link means a folder inside the root, which is made there, or nothing; never the host's.
-    let _ = bundle.start(&["true"]).map(|started| started.outcome());
+    let _ = bundle.start(&["true"]).map(Started::outcome);
     let left: Vec<_> =
         fs::read_dir(&canary).expect("read_dir").map(|entry| entry.expect("entry").file_name()).collect();
     assert_eq!(left, ["ptmx"]);

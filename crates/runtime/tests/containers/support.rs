@@ -108,11 +108,6 @@ impl Bundle {
         start(&self.plan(args))
     }
 
-    /// Runs a plan to its end.
-    pub(crate) fn run_plan(&self, plan: &Plan) -> Outcome {
-        start(plan).expect("a container that starts").outcome()
-    }
-
     /// Runs the command to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Outcome {
         self.start(args).expect("a container that starts").outcome()
@@ -125,6 +120,11 @@ impl Bundle {
             Ok(started) => panic!("it started and gave {:?}", started.outcome()),
         }
     }
+}
+
+/// Runs a plan to its end.
+pub(crate) fn run_plan(plan: &Plan) -> Outcome {
+    start(plan).expect("a container that starts").outcome()
 }
 
 fn start(plan: &Plan) -> Result<Started, ExecuteError> {

@@ -51,7 +51,7 @@ pub(crate) fn talk(process: Process, text: &str) -> String {
 }
 
 fn wait_readable(master: &OwnedFd) {
-    let mut poller = gantry_linux::event::Poller::new().expect("epoll");
+    let poller = gantry_linux::event::Poller::new().expect("epoll");
     poller.add(master.as_fd(), 0, gantry_linux::event::Readiness::IN).expect("epoll_ctl");
     poller.wait(Some(Duration::from_secs(10)), |_| {}).expect("epoll_wait");
 }

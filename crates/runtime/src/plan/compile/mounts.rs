@@ -47,7 +47,7 @@ pub(super) fn compile(
         }
         check_proc(&field, &target, fstype, &options, mount)?;
         if options.bind {
-            steps.push(Op::Bind(bind(&field, mount, target, options)?).into());
+            steps.push(Op::Bind(bind(&field, mount, target, &options)?).into());
         } else if matches!(fstype, "cgroup" | "cgroup2") {
             if namespaces.cgroup.is_host() {
                 return Err(PlanError::unsupported(format!(
@@ -90,7 +90,7 @@ pub(super) fn owns_dev(mounts: &[SpecMount]) -> bool {
     })
 }
 
-fn bind(field: &str, mount: &SpecMount, target: String, options: Options) -> Result<Bind, PlanError> {
+fn bind(field: &str, mount: &SpecMount, target: String, options: &Options) -> Result<Bind, PlanError> {
     if let Some(setting) = options.settings.first() {
         return Err(PlanError::unsupported(format!("{field}.options {:?} of a bind mount", setting.key)));
     }

@@ -44,12 +44,12 @@ fn terminal(spec: &SpecProcess) -> Result<Option<Terminal>, PlanError> {
         return Ok(None);
     }
     let Some(size) = spec.console_size() else { return Ok(Some(Terminal::default())) };
-    let side = |value: u64| {
+    let cells = |value: u64| {
         u16::try_from(value)
             .map(u32::from)
             .map_err(|_| PlanError::invalid("process.consoleSize", value.to_string()))
     };
-    Ok(Some(Terminal { rows: side(size.height())?, columns: side(size.width())? }))
+    Ok(Some(Terminal { rows: cells(size.height())?, columns: cells(size.width())? }))
 }
 
 fn strings(field: &'static str, list: &[String], max: usize) -> Result<Vec<String>, PlanError> {

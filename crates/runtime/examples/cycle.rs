@@ -1,0 +1,91 @@
+//! How long is one container's life when nothing but this crate is in the way? Create, start, wait and clean
+//! up, in process, so many times; medians in microseconds, to be held against the floor programme of
+//! `tests/bench`, which does the same kernel work in bare system calls.
+//!
+//! `cycle SPEC ROOTFS COUNT`: an OCI spec whose command ends by itself, a root filesystem folder (the lower
+//! layer), and how many times. The filter is the spec's `linux.seccomp`.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gantry_linux::wait::wait_pidfd;
+use gantry_runtime::cgroup;
+use gantry_runtime::execute::{self, Stdio};
+use gantry_runtime::plan::{self, Overlay, Plan, PlanInput, Root, Rootfs};
+use gantry_runtime::seccomp;
+use oci_spec::runtime::Spec;
+
+const PHASES: [&str; 6] = ["layers", "create", "start", "wait", "clean up", "all"];
+
+#[expect(clippy::print_stdout, reason = "a programme that prints its measurements")]
+fn main() -> Result<(), Box<dyn Error>> {
+    let usage = "usage: cycle SPEC ROOTFS COUNT";
+    let mut arguments = std::env::args().skip(1);
+    let spec: Spec = serde_json::from_slice(&fs::read(arguments.next().ok_or(usage)?)?)?;
+    let lower = arguments.next().ok_or(usage)?;
+    let count: usize = arguments.next().ok_or(usage)?.parse()?;
+    let folder = tempfile::tempdir()?;
+    let plan = compile(&spec, &lower, folder.path())?;
+    let mut samples = Vec::with_capacity(count);
+    for _ in 0..count {
+        samples.push(cycle(&plan, folder.path())?);
+    }
+    for (number, phase) in PHASES.iter().enumerate() {
+        let mut column: Vec<Duration> = samples.iter().map(|sample| sample[number]).collect();
+        column.sort_unstable();
+        let at = |percent: usize| column[(count - 1) * percent / 100].as_micros();
+        println!("{phase:>8}  median {:>6}  min {:>6}  p95 {:>6}", at(50), at(0), at(95));
+    }
+    Ok(())
+}
+
+fn compile(spec: &Spec, lower: &str, folder: &Path) -> Result<Plan, Box<dyn Error>> {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let overlay = Overlay {
+        lower: vec![lower.to_owned()],
+        upper: path("upper"),
+        work: path("work"),
+        ..Overlay::default()
+    };
+    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let input = PlanInput {
+        rootfs: Rootfs { root: Some(Root::Overlay(overlay)) },
+        cgroups: cgroup::Host::read()?,
+        init: false,
+        filter: filter.map(seccomp::compile).transpose()?,
+    };
+    Ok(plan::compile(spec, &input)?)
+}
+
+/// One life; how long each phase and all of it took.
+fn cycle(plan: &Plan, folder: &Path) -> Result<[Duration; 6], Box<dyn Error>> {
+    let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+    let begin = Instant::now();
+    let mut last = begin;
+    let mut lap = || {
+        let before = std::mem::replace(&mut last, Instant::now());
+        last - before
+    };
+    for name in ["upper", "work"] {
+        fs::create_dir(folder.join(name))?;
+    }
+    let layers = lap();
+    let stdio = Stdio::Descriptors { stdin: null()?, stdout: null()?, stderr: null()? };
+    let created = execute::create(plan, stdio)?;
+    let create = lap();
+    let running = created.start()?;
+    let start = lap();
+    wait_pidfd(running.process.pidfd.as_fd())?;
+    let wait = lap();
+    if let Some(cgroup) = running.cgroup {
+        cgroup.remove()?;
+    }
+    for name in ["upper", "work"] {
+        fs::remove_dir_all(folder.join(name))?;
+    }
+    let clean_up = lap();
+    Ok([layers, create, start, wait, clean_up, begin.elapsed()])
+}
