@@ -1,0 +1,150 @@
+//! The shape of the command line: global flags and one variant per command; each command's own flags are in
+//! its file.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::failure::Failure;
+use crate::session::{Connection, Session};
+
+/// Run and look after containers.
+#[derive(Debug, Parser)]
+#[command(name = "gantry", version, disable_help_flag = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print help
+    #[arg(long, global = true, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a container of an image and run it
+    Run(Box<commands::run::Args>),
+    /// Make a container of an image without starting it
+    Create(Box<commands::create::Args>),
+    /// Start containers that do not run
+    Start(commands::start::Args),
+    /// Stop running containers: a signal first, SIGKILL after a time
+    Stop(commands::stop::Args),
+    /// Send a signal to running containers
+    Kill(commands::kill::Args),
+    /// Stop and start containers
+    Restart(commands::restart::Args),
+    /// Remove containers
+    Rm(commands::rm::Args),
+    /// List containers
+    Ps(commands::ps::Args),
+    /// Show everything about containers and images
+    Inspect(commands::inspect::Args),
+    /// Show what a container wrote
+    Logs(commands::logs::Args),
+    /// Run one more process in a running container
+    Exec(commands::exec::Args),
+    /// Join the standard streams of a running container
+    Attach(commands::attach::Args),
+    /// Wait for containers to exit, and print their exit codes
+    Wait(commands::wait::Args),
+    /// Give a container another name
+    Rename(commands::rename::Args),
+    /// Fetch an image from its registry
+    Pull(commands::pull::Args),
+    /// List images
+    Images(commands::images::Args),
+    /// Take names of images away, and with the last one the image
+    Rmi(commands::rmi::Args),
+    /// Give an image another name
+    Tag(commands::tag::Args),
+    /// Make images of a tar archive
+    Import(commands::import::Args),
+    /// Show the versions of client and daemon
+    Version(commands::version::Args),
+    /// Show how the daemon and its machine are
+    Info(commands::info::Args),
+    /// Follow what happens
+    Events(commands::events::Args),
+    /// Print a script that completes commands in a shell
+    Completion(commands::completion::Args),
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
+        let session = Session::new(self.connection);
+        match self.command {
+            Command::Run(args) => commands::run::run(*args, &session).await,
+            Command::Create(args) => commands::create::run(*args, &session).await,
+            Command::Start(args) => commands::start::run(args, &session).await,
+            Command::Stop(args) => commands::stop::run(args, &session).await,
+            Command::Kill(args) => commands::kill::run(args, &session).await,
+            Command::Restart(args) => commands::restart::run(args, &session).await,
+            Command::Rm(args) => commands::rm::run(args, &session).await,
+            Command::Ps(args) => commands::ps::run(args, &session).await,
+            Command::Inspect(args) => commands::inspect::run(args, &session).await,
+            Command::Logs(args) => commands::logs::run(args, &session).await,
+            Command::Exec(args) => commands::exec::run(args, &session).await,
+            Command::Attach(args) => commands::attach::run(args, &session).await,
+            Command::Wait(args) => commands::wait::run(args, &session).await,
+            Command::Rename(args) => commands::rename::run(args, &session).await,
+            Command::Pull(args) => commands::pull::run(args, &session).await,
+            Command::Images(args) => commands::images::run(args, &session).await,
+            Command::Rmi(args) => commands::rmi::run(args, &session).await,
+            Command::Tag(args) => commands::tag::run(args, &session).await,
+            Command::Import(args) => commands::import::run(args, &session).await,
+            Command::Version(args) => commands::version::run(args, &session).await,
+            Command::Info(args) => commands::info::run(args, &session).await,
+            Command::Events(args) => commands::events::run(args, &session).await,
+            Command::Completion(args) => commands::completion::run(&args),
+        }
+    }
+}
+
+/// What clap says to arguments it does not take: help where it was asked for, else one sentence and 125.
+pub(crate) fn refused(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(125)
+        }
+        _ => {
+            let text = error.to_string();
+            let words: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            let message = words.join(" ");
+            let message = message.strip_prefix("error: ").unwrap_or(&message);
+            let failure = Failure::new(message).hint("see 'gantry <command> --help'");
+            Failure { code: 125, ..failure }.report()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_of_all_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_image_is_the_containers() {
+        for line in
+            ["gantry run --rm redis ls -la --help", "gantry exec web -it sh", "gantry create redis -x -- y"]
+        {
+            Cli::try_parse_from(line.split(' ')).expect(line);
+        }
+        assert!(Cli::try_parse_from(["gantry", "run", "--no-such-flag", "redis"]).is_err());
+    }
+}

@@ -1,0 +1,114 @@
+//! To which daemon and in which namespace a command speaks. The connection is made at the first call, so that
+//! a command that fails before it never opens one.
+
+use clap::Args;
+use gantry_api::connect::{self, Address, TlsMaterials};
+use gantry_api::containers::v1::container_service_client::ContainerServiceClient;
+use gantry_api::events::v1::event_service_client::EventServiceClient;
+use gantry_api::images::v1::image_service_client::ImageServiceClient;
+use gantry_api::system::v1::system_service_client::SystemServiceClient;
+use gantry_types::MESSAGE_BYTES_MAX;
+use tokio::sync::OnceCell;
+use tonic::transport::Channel;
+
+use crate::failure::Failure;
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// Address of the daemon: unix:///path or tcp://host:port [env: GANTRY_HOST]
+    #[arg(short = 'H', long, global = true, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// Namespace of containers and images [env: GANTRY_NAMESPACE] [default: default]
+    #[arg(short = 'n', long, global = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Certificate of the authority that signed the daemon's, for tcp://
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    tlscacert: Option<String>,
+    /// Client certificate, for tcp://
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    tlscert: Option<String>,
+    /// Client key, for tcp://
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    tlskey: Option<String>,
+}
+
+/// One command's connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: Connection,
+    namespace: String,
+    channel: OnceCell<Channel>,
+}
+
+impl Session {
+    pub(crate) fn new(connection: Connection) -> Self {
+        let namespace =
+            connection.namespace.clone().or_else(|| variable("GANTRY_NAMESPACE")).unwrap_or_default();
+        Self { connection, namespace, channel: OnceCell::new() }
+    }
+
+    /// The namespace of every request; empty means the daemon's default.
+    pub(crate) fn namespace(&self) -> String {
+        self.namespace.clone()
+    }
+
+    pub(crate) async fn containers(&self) -> Result<ContainerServiceClient<Channel>, Failure> {
+        Ok(ContainerServiceClient::new(self.channel().await?)
+            .max_decoding_message_size(4 * MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) async fn images(&self) -> Result<ImageServiceClient<Channel>, Failure> {
+        Ok(ImageServiceClient::new(self.channel().await?).max_decoding_message_size(4 * MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) async fn events(&self) -> Result<EventServiceClient<Channel>, Failure> {
+        Ok(EventServiceClient::new(self.channel().await?))
+    }
+
+    pub(crate) async fn system(&self) -> Result<SystemServiceClient<Channel>, Failure> {
+        Ok(SystemServiceClient::new(self.channel().await?))
+    }
+
+    async fn channel(&self) -> Result<Channel, Failure> {
+        self.channel.get_or_try_init(|| self.connect()).await.cloned()
+    }
+
+    async fn connect(&self) -> Result<Channel, Failure> {
+        let host = self.connection.host.clone().or_else(|| variable("GANTRY_HOST"));
+        let address: Address = match host {
+            Some(text) => text.parse()?,
+            None => Address::Unix(connect::DEFAULT_SOCKET.into()),
+        };
+        let tls = match &address {
+            Address::Unix(_) => None,
+            Address::Tcp(_) => self.tls()?,
+        };
+        Ok(connect::connect(&address, tls.as_ref()).await?)
+    }
+
+    fn tls(&self) -> Result<Option<TlsMaterials>, Failure> {
+        let file = |flag: &Option<String>, name: &str| flag.clone().or_else(|| variable(name));
+        let (Some(authority), Some(certificate), Some(key)) = (
+            file(&self.connection.tlscacert, "GANTRY_TLS_CACERT"),
+            file(&self.connection.tlscert, "GANTRY_TLS_CERT"),
+            file(&self.connection.tlskey, "GANTRY_TLS_KEY"),
+        ) else {
+            return Ok(None);
+        };
+        let read = |path: &str| {
+            std::fs::read(path).map_err(|error| Failure::io(&format!("cannot read {path}"), &error))
+        };
+        Ok(Some(TlsMaterials {
+            authority_pem: read(&authority)?,
+            certificate_pem: read(&certificate)?,
+            key_pem: read(&key)?,
+            server_name: None,
+        }))
+    }
+}
+
+/// An environment variable that is set and not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,180 @@
+//! Containers in docker's words: a row of `ps`, and the document of `inspect`.
+
+use gantry_api::containers::v1::mount::Kind;
+use gantry_api::containers::v1::{
+    Container, ContainerOptions, ContainerState, Exit, Mount, NamespaceMode, NetworkMode, Resources,
+    SeccompMode,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::moment;
+
+/// The lower-case word of a container's state.
+pub(crate) fn state(container: &Container) -> &'static str {
+    match container.state() {
+        ContainerState::Unspecified => "unknown",
+        ContainerState::Creating => "creating",
+        ContainerState::Created => "created",
+        ContainerState::Starting => "starting",
+        ContainerState::Running => "running",
+        ContainerState::Exited => "exited",
+        ContainerState::Removing => "removing",
+    }
+}
+
+/// The fields of one row; `truncate` shortens ids and commands.
+pub(crate) fn row(container: &Container, now: Timestamp, truncate: bool) -> Value {
+    let id = if truncate { container.id.get(..12).unwrap_or(&container.id) } else { &container.id };
+    let mut command = container.command.join(" ");
+    if truncate && command.chars().count() > 20 {
+        command = command.chars().take(19).chain(['…']).collect();
+    }
+    let created = container.create_time.unwrap_or_default();
+    let labels: Vec<String> = container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let options = container.options.clone().unwrap_or_default();
+    json!({
+        "ID": id, "Names": container.name, "Image": container.image, "Command": format!("\"{command}\""),
+        "CreatedAt": moment::rfc3339(&created), "RunningFor": format!("{} ago", moment::since(&created, now)),
+        "State": state(container), "Status": status(container, now), "Labels": labels.join(","),
+        "Networks": network(&options), "Ports": "",
+    })
+}
+
+/// The header above a field of a row.
+pub(crate) fn header(field: &str) -> String {
+    match field {
+        "ID" => "CONTAINER ID".into(),
+        "RunningFor" => "CREATED".into(),
+        "CreatedAt" => "CREATED AT".into(),
+        other => other.to_uppercase(),
+    }
+}
+
+fn status(container: &Container, now: Timestamp) -> String {
+    match container.state() {
+        ContainerState::Running => {
+            format!("Up {}", moment::since(&container.start_time.unwrap_or_default(), now))
+        }
+        ContainerState::Exited => {
+            let exit = container.exit.unwrap_or_default();
+            format!("Exited ({}) {} ago", exit.code, moment::since(&exit.time.unwrap_or_default(), now))
+        }
+        ContainerState::Unspecified
+        | ContainerState::Creating
+        | ContainerState::Created
+        | ContainerState::Starting
+        | ContainerState::Removing => {
+            let word = state(container);
+            word[..1].to_uppercase() + &word[1..]
+        }
+    }
+}
+
+fn network(options: &ContainerOptions) -> &'static str {
+    match options.network() {
+        NetworkMode::Unspecified | NetworkMode::None => "none",
+        NetworkMode::Host => "host",
+    }
+}
+
+/// The document of `inspect`.
+pub(crate) fn document(container: &Container) -> Value {
+    let options = container.options.clone().unwrap_or_default();
+    let time = |time: Option<prost_types::Timestamp>| match time {
+        Some(time) => moment::rfc3339(&time),
+        // What docker shows for a time that never came.
+        None => "0001-01-01T00:00:00Z".to_owned(),
+    };
+    let exit = container.exit.unwrap_or_default();
+    let running = container.state() == ContainerState::Running;
+    let mut words = container.command.iter();
+    json!({
+        "Id": container.id,
+        "Name": container.name,
+        "Namespace": container.namespace,
+        "Revision": container.revision,
+        "Created": time(container.create_time),
+        "Path": words.next(),
+        "Args": words.collect::<Vec<_>>(),
+        "State": {
+            "Status": state(container), "Running": running, "Pid": container.pid, "ExitCode": exit.code,
+            "OOMKilled": exit.oom_killed, "Error": container.error, "StartedAt": time(container.start_time),
+            "FinishedAt": time(container.exit.as_ref().and_then(|exit: &Exit| exit.time)),
+        },
+        "Image": container.image_id,
+        "ImageDigest": container.image_digest,
+        "RestartCount": container.restart_count,
+        "Driver": "overlayfs",
+        "Snapshot": container.snapshot_key,
+        "Mounts": options.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "HostConfig": host_config(&options),
+        "Config": config(container, &options),
+    })
+}
+
+fn mount(mount: &Mount) -> Value {
+    match &mount.kind {
+        Some(Kind::Bind(bind)) => json!({
+            "Type": "bind", "Source": bind.source, "Destination": bind.target, "RW": !bind.read_only,
+            "Propagation": bind.propagation().as_str_name().trim_start_matches("MOUNT_PROPAGATION_").to_lowercase(),
+        }),
+        Some(Kind::Tmpfs(tmpfs)) => json!({
+            "Type": "tmpfs", "Destination": tmpfs.target, "RW": !tmpfs.read_only, "SizeBytes": tmpfs.size_bytes,
+            "Mode": tmpfs.mode.map(|mode| format!("{mode:o}")), "Options": tmpfs.options,
+        }),
+        None => Value::Null,
+    }
+}
+
+fn config(container: &Container, options: &ContainerOptions) -> Value {
+    let process = options.process.clone().unwrap_or_default();
+    json!({
+        "Hostname": container.hostname, "Domainname": options.domainname, "User": process.user, "Env": process.env,
+        "Cmd": process.args, "Entrypoint": process.entrypoint.map(|entrypoint| entrypoint.args),
+        "Image": container.image, "WorkingDir": process.working_dir, "Tty": process.terminal,
+        "OpenStdin": process.stdin_open, "Labels": container.labels, "StopSignal": options.stop_signal,
+        "StopTimeoutMs": options.stop_timeout_ms,
+    })
+}
+
+fn host_config(options: &ContainerOptions) -> Value {
+    let resources: Resources = options.resources.clone().unwrap_or_default();
+    let security = options.security.clone().unwrap_or_default();
+    let mode = |mode: NamespaceMode| match mode {
+        NamespaceMode::Unspecified | NamespaceMode::Private => "private",
+        NamespaceMode::Host => "host",
+    };
+    let seccomp = match security.seccomp.unwrap_or_default().mode() {
+        SeccompMode::Unspecified | SeccompMode::Default => "default",
+        SeccompMode::Unconfined => "unconfined",
+        SeccompMode::Profile => "profile",
+    };
+    let ulimits: Vec<Value> = options
+        .ulimits
+        .iter()
+        .map(|(name, limit)| json!({"Name": name, "Soft": limit.soft, "Hard": limit.hard}))
+        .collect();
+    let devices: Vec<Value> = options
+        .devices
+        .iter()
+        .map(|device| {
+            json!({"PathOnHost": device.host_path, "PathInContainer": device.container_path,
+                   "CgroupPermissions": device.permissions})
+        })
+        .collect();
+    let hosts: Vec<String> =
+        options.extra_hosts.iter().map(|entry| format!("{}:{}", entry.name, entry.address)).collect();
+    json!({
+        "NetworkMode": network(options), "PidMode": mode(options.pid_mode()), "IpcMode": mode(options.ipc_mode()),
+        "UTSMode": mode(options.uts_mode()), "Memory": resources.memory_bytes, "MemorySwap": resources.memory_swap_bytes,
+        "MemoryReservation": resources.memory_reservation_bytes, "NanoCpus": resources.nano_cpus,
+        "CpuShares": resources.cpu_shares, "CpusetCpus": resources.cpuset_cpus, "CpusetMems": resources.cpuset_mems,
+        "PidsLimit": resources.pids_max, "BlkioWeight": resources.blkio_weight, "Privileged": security.privileged,
+        "CapAdd": security.cap_add, "CapDrop": security.cap_drop, "Seccomp": seccomp,
+        "NoNewPrivileges": security.no_new_privileges, "ReadonlyRootfs": options.read_only_rootfs,
+        "ShmSize": options.shm_size_bytes, "Ulimits": ulimits, "Sysctls": options.sysctls, "Devices": devices,
+        "Init": options.init, "AutoRemove": options.auto_remove, "ExtraHosts": hosts, "Dns": options.dns,
+        "DnsSearch": options.dns_search, "DnsOptions": options.dns_options, "Annotations": options.annotations,
+    })
+}
