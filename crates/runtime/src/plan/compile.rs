@@ -47,12 +47,13 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
     let mut steps = Vec::new();
     network_and_names(spec, &namespaces, &mut steps)?;
     let mounts = spec.mounts().as_deref().unwrap_or_default();
-    mounts::compile(mounts, &namespaces, &input.cgroups, &mut steps)?;
+    let late = mounts::compile(mounts, &namespaces, &input.cgroups, &mut steps)?;
     devices::compile(mounts, linux, process.terminal.is_some(), &mut steps)?;
     if process.cwd != "/" {
         steps.push(Op::Folder(Folder { path: process.cwd.clone() }).into());
     }
     sysctl::compile(linux, &namespaces, &mut steps)?;
+    steps.extend(late);
     mounts::delayed_readonly(mounts, &mut steps)?;
     protected_paths(linux, &mut steps)?;
     if spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)) {

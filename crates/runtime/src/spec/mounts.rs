@@ -77,10 +77,11 @@ fn kernel_mounts(options: &ContainerOptions) -> Vec<Mount> {
         ),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", kernel_files),
     ];
+    // It shows the queues of whichever ipc namespace mounts it, the host's too; few hosts have it mounted.
+    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     match options.ipc_mode {
         NamespaceMode::Private => {
             let size = format!("size={}", options.shm_size_bytes.unwrap_or(SHM_SIZE_BYTES));
-            mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
             mounts.push(mount(
                 "/dev/shm",
                 "tmpfs",
@@ -90,7 +91,6 @@ fn kernel_mounts(options: &ContainerOptions) -> Vec<Mount> {
         }
         NamespaceMode::Host => {
             let bind = ["rbind", "rprivate", "nosuid", "noexec", "nodev"];
-            mounts.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &bind));
             mounts.push(mount("/dev/shm", "bind", "/dev/shm", &bind));
         }
     }

@@ -5,5 +5,6 @@ mod command;
 mod confinement;
 mod hostile;
 mod join;
+mod pipeline;
 mod support;
 mod terminal;

@@ -86,7 +86,8 @@ impl Bundle {
         plan::compile(&spec, &self.input()).expect("a spec that compiles")
     }
 
-    fn input(&self) -> PlanInput {
+    /// The overlay of this bundle.
+    pub(crate) fn rootfs(&self) -> Rootfs {
         let path = |name: &str| self.folder.path().join(name).to_str().expect("utf-8").to_owned();
         let overlay = Overlay {
             lower: vec![path("lower")],
@@ -95,12 +96,12 @@ impl Bundle {
             volatile: true,
             settings: Vec::new(),
         };
-        PlanInput {
-            rootfs: Rootfs { root: Some(Root::Overlay(overlay)) },
-            cgroups: cgroup::Host::read().expect("control groups"),
-            init: self.init,
-            filter: None,
-        }
+        Rootfs { root: Some(Root::Overlay(overlay)) }
+    }
+
+    fn input(&self) -> PlanInput {
+        let cgroups = cgroup::Host::read().expect("control groups");
+        PlanInput { rootfs: self.rootfs(), cgroups, init: self.init, filter: None }
     }
 
     /// Starts the command with pipes.

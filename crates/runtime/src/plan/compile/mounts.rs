@@ -1,5 +1,7 @@
 //! The spec's `mounts`, in their order. A fresh filesystem becomes a [`Mount`], a host path a [`Bind`].
 
+use std::path::Path;
+
 use oci_spec::runtime::Mount as SpecMount;
 
 use super::namespaces::Namespaces;
@@ -23,18 +25,23 @@ const PROC_FILES: [&str; 10] = [
     "/proc/sys/kernel/ns_last_pid",
 ];
 
-/// Appends the steps of the mounts, and the entering of the cgroup namespace: just before the first cgroup
-/// mount, which needs it, else at the end, because it waits for the parent.
+/// Appends the steps of the mounts. What is returned comes later, if it can: entering the cgroup namespace,
+/// which waits until the parent has put the child into its cgroup, and the cgroup mounts, which need that.
 pub(super) fn compile(
     mounts: &[SpecMount],
     namespaces: &Namespaces,
     host: &Host,
     steps: &mut Vec<Step>,
-) -> Result<(), PlanError> {
+) -> Result<Vec<Step>, PlanError> {
     if mounts.len() > gantry_types::MOUNTS_MAX {
         return Err(PlanError::invalid("mounts", format!("{} of them", mounts.len())));
     }
-    let mut enter = namespaces.cgroup.is_new();
+    let mut late = Vec::new();
+    let can_wait = cgroup_can_wait(mounts)?;
+    if namespaces.cgroup.is_new() {
+        let list = if can_wait { &mut late } else { &mut *steps };
+        list.push(Op::EnterCgroupNamespace(EnterCgroupNamespace {}).into());
+    }
     for (index, mount) in mounts.iter().enumerate() {
         let field = format!("mounts[{index}]");
         refuse_mappings(&field, mount)?;
@@ -54,18 +61,27 @@ pub(super) fn compile(
                     "{field} of type cgroup without a cgroup namespace"
                 )));
             }
-            if std::mem::take(&mut enter) {
-                steps.push(Op::EnterCgroupNamespace(EnterCgroupNamespace {}).into());
-            }
-            cgroup_mounts::compile(&target, options.set & RDONLY != 0, host, steps)?;
+            let list = if can_wait { &mut late } else { &mut *steps };
+            cgroup_mounts::compile(&target, options.set & RDONLY != 0, host, list)?;
         } else {
             steps.push(Op::Mount(fresh(&field, mount, target, fstype, options)?).into());
         }
     }
-    if enter {
-        steps.push(Op::EnterCgroupNamespace(EnterCgroupNamespace {}).into());
-    }
-    Ok(())
+    Ok(late)
+}
+
+/// Whether the cgroup mounts may come after all others: no later mount is on them, or over them.
+fn cgroup_can_wait(mounts: &[SpecMount]) -> Result<bool, PlanError> {
+    let targets = mounts
+        .iter()
+        .map(|mount| path::clean("mounts.destination", &mount.destination().to_string_lossy()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let is_cgroup = |mount: &SpecMount| matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2"));
+    let related =
+        |one: &str, other: &str| Path::new(one).starts_with(other) || Path::new(other).starts_with(one);
+    Ok(!mounts.iter().enumerate().any(|(index, mount)| {
+        is_cgroup(mount) && targets[index + 1..].iter().any(|later| related(later, &targets[index]))
+    }))
 }
 
 /// A read-only `/dev` is made so after the device nodes are in it.
@@ -142,7 +158,7 @@ fn check_proc(
     mount: &SpecMount,
 ) -> Result<(), PlanError> {
     let refused = || Err(PlanError::invalid(format!("{field}.destination"), target));
-    let host_proc = options.bind && mount.source().as_deref() == Some(std::path::Path::new("/proc"));
+    let host_proc = options.bind && mount.source().as_deref() == Some(Path::new("/proc"));
     if target == "/proc" {
         return if fstype == "proc" || host_proc { Ok(()) } else { refused() };
     }
