@@ -19,9 +19,12 @@ pub(crate) struct Connection {
     /// Address of the daemon: unix:///path or tcp://host:port [env: GANTRY_HOST]
     #[arg(short = 'H', long, global = true, value_name = "ADDRESS")]
     host: Option<String>,
-    /// Namespace of containers and images [env: GANTRY_NAMESPACE] [default: default]
-    #[arg(short = 'n', long, global = true, value_name = "NAME")]
+    /// Namespace of containers and images; -n before the command [env: GANTRY_NAMESPACE] [default: default]
+    #[arg(long, global = true, value_name = "NAME")]
     namespace: Option<String>,
+    /// The same, before the command only: some commands have a -n of docker's.
+    #[arg(short = 'n', value_name = "NAME", hide = true, conflicts_with = "namespace")]
+    namespace_short: Option<String>,
     /// Certificate of the authority that signed the daemon's, for tcp://
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     tlscacert: Option<String>,
@@ -43,8 +46,8 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(connection: Connection) -> Self {
-        let namespace =
-            connection.namespace.clone().or_else(|| variable("GANTRY_NAMESPACE")).unwrap_or_default();
+        let given = connection.namespace.as_ref().or(connection.namespace_short.as_ref()).cloned();
+        let namespace = given.or_else(|| variable("GANTRY_NAMESPACE")).unwrap_or_default();
         Self { connection, namespace, channel: OnceCell::new() }
     }
 

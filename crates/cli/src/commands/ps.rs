@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     latest: bool,
     /// Show so many of the newest, in any state
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(short = 'n', long, value_name = "NUMBER")]
     last: Option<usize>,
     /// Show those with: id, name, status, label, ancestor, exited
     #[arg(short, long, value_name = "KEY=VALUE")]
