@@ -53,6 +53,7 @@ impl EventLog {
     }
 
     /// Writes an event into the transaction of what it tells.
+    #[expect(clippy::unused_self, reason = "who has no log has no business to write events")]
     pub(crate) fn append(
         &self,
         tx: &mut Transaction<'_>,

@@ -51,7 +51,6 @@ pub(crate) fn steps(state: ContainerState, auto_remove: bool, host: Host) -> Vec
     let mut steps = Vec::with_capacity(5);
     match (state, host) {
         (ContainerState::Creating, Host::NoShim { .. }) => steps.extend([Step::Sweep, Step::Prepare]),
-        (ContainerState::Created, Host::NoShim { .. }) => steps.push(Step::Sweep),
         (ContainerState::Starting | ContainerState::Running, Host::Running) => steps.push(Step::Adopt),
         (ContainerState::Starting | ContainerState::Running, Host::Ended { exit: Some(exit) }) => {
             steps.extend([Step::RecordExit(exit), Step::ReleaseShim, Step::Sweep]);
@@ -59,14 +58,16 @@ pub(crate) fn steps(state: ContainerState, auto_remove: bool, host: Host) -> Vec
         (ContainerState::Starting | ContainerState::Running, Host::NoShim { exit: Some(exit) }) => {
             steps.extend([Step::RecordExit(exit), Step::Sweep]);
         }
-        (ContainerState::Starting, Host::Waiting | Host::Ended { exit: None })
-        | (ContainerState::Running, Host::Waiting | Host::Ended { exit: None }) => {
+        (ContainerState::Starting | ContainerState::Running, Host::Waiting | Host::Ended { exit: None }) => {
             steps.extend([Step::RecordStartFailed, Step::ReleaseShim, Step::Sweep]);
         }
         (ContainerState::Starting | ContainerState::Running, Host::NoShim { exit: None }) => {
             steps.extend([Step::RecordLost, Step::Sweep]);
         }
-        (ContainerState::Exited | ContainerState::Removing, Host::NoShim { .. }) => steps.push(Step::Sweep),
+        (
+            ContainerState::Created | ContainerState::Exited | ContainerState::Removing,
+            Host::NoShim { .. },
+        ) => steps.push(Step::Sweep),
         // A shim of a start that was never recorded as such, or one that was not told to end yet.
         (
             ContainerState::Creating

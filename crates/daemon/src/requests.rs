@@ -55,34 +55,18 @@ impl Requests {
         let Some(id) = id else { return Ok(Turn::Work(None)) };
         let key = (namespace.clone(), id);
         loop {
-            let joined = {
+            let mut joined = {
                 let mut under_way = self.lock();
-                match under_way.get(&key) {
-                    Some(joined) => joined.clone(),
-                    None => {
-                        if let Some(row) = store.get(&REQUESTS, &key)
-                            && row.value.unix_ns + KEPT_NS > clock::unix_ns()
-                        {
-                            return match row.value.method == method {
-                                true => Ok(Turn::Done(row.value.resource.clone())),
-                                false => Err(Error::RequestIdReused {
-                                    id: key.1.to_string(),
-                                    method: row.value.method.clone(),
-                                }),
-                            };
-                        }
-                        let (sender, receiver) = watch::channel(());
-                        under_way.insert(key.clone(), receiver);
-                        return Ok(Turn::Work(Some(Guard {
-                            requests: self,
-                            key,
-                            method,
-                            _under_way: sender,
-                        })));
+                let Some(joined) = under_way.get(&key) else {
+                    if let Some(done) = done(store, &key, method)? {
+                        return Ok(Turn::Done(done));
                     }
-                }
+                    let (sender, receiver) = watch::channel(());
+                    under_way.insert(key.clone(), receiver);
+                    return Ok(Turn::Work(Some(Guard { requests: self, key, method, _under_way: sender })));
+                };
+                joined.clone()
             };
-            let mut joined = joined;
             // The sender says nothing; it only goes away.
             let _gone = joined.changed().await;
         }
@@ -122,4 +106,14 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         self.requests.lock().remove(&self.key);
     }
+}
+
+/// What an equal request made or changed, if one was answered not long ago.
+fn done(store: &Store, key: &(Namespace, RequestId), method: &str) -> Result<Option<String>, Error> {
+    let row = store.get(&REQUESTS, key).map(|row| row.value);
+    let Some(row) = row.filter(|row| row.unix_ns + KEPT_NS > clock::unix_ns()) else { return Ok(None) };
+    if row.method != method {
+        return Err(Error::RequestIdReused { id: key.1.to_string(), method: row.method.clone() });
+    }
+    Ok(Some(row.resource.clone()))
 }

@@ -6,7 +6,7 @@
 //! container mounts over it is its own business.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gantry_linux::mount::MountAttributes;
 use gantry_linux::overlay::Overlay;
@@ -57,7 +57,7 @@ enum Found {
     Link,
 }
 
-fn look(layer: &PathBuf, name: &str) -> Result<Found, Error> {
+fn look(layer: &Path, name: &str) -> Result<Found, Error> {
     let root = RootDir::open_host(layer)?;
     let Some(folder) = present(root.open_no_follow(FOLDER))? else { return Ok(Found::Nothing) };
     match kind(&fstat(&folder).map_err(gantry_linux_error)?) {
@@ -110,7 +110,11 @@ fn kind(stat: &Stat) -> Kind {
         FileType::RegularFile => Kind::File,
         FileType::Symlink => Kind::Link,
         FileType::CharacterDevice if stat.st_rdev == 0 => Kind::Whiteout,
-        _ => Kind::Other,
+        FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Fifo
+        | FileType::Socket
+        | FileType::Unknown => Kind::Other,
     }
 }
 
@@ -131,7 +135,6 @@ fn gantry_linux_error(errno: Errno) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn layer(parent: &Path, name: &str, passwd: Option<&str>) -> PathBuf {
         let path = parent.join(name);
@@ -167,7 +170,8 @@ mod tests {
         std::os::unix::fs::symlink("/../../../../etc/passwd", base.join(FOLDER).join(PASSWD))
             .expect("a link");
         if !rustix::process::geteuid().is_root() {
-            println!("SKIP: mounting an overlay needs root");
+            std::io::Write::write_all(&mut std::io::stderr(), b"SKIP: mounting an overlay needs root\n")
+                .expect("standard error is open");
             return;
         }
         // The link leads to itself within the root: the kernel refuses, and the host's root is not found.

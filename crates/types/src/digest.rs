@@ -59,6 +59,16 @@ pub enum DigestError {
     },
 }
 
+impl crate::Classified for DigestError {
+    fn class(&self) -> crate::Class {
+        crate::Class::InvalidArgument
+    }
+
+    fn reason(&self) -> &'static str {
+        "DIGEST_INVALID"
+    }
+}
+
 impl Digest {
     /// A SHA-256 digest from its 32 bytes.
     pub fn sha256(bytes: &[u8; 32]) -> Self {

@@ -97,13 +97,13 @@ impl Reference {
 
     /// The short form that people write: without `docker.io/` and `library/`.
     pub fn familiar(&self) -> String {
-        let mut text = if self.registry == HUB {
-            self.repository.strip_prefix("library/").unwrap_or(&self.repository).to_owned()
+        let suffix = self.suffix();
+        if self.registry == HUB {
+            let repository = self.repository.strip_prefix("library/").unwrap_or(&self.repository);
+            format!("{repository}{suffix}")
         } else {
-            format!("{}/{}", self.registry, self.repository)
-        };
-        self.write_suffix(&mut text).expect("writing to a String cannot fail");
-        text
+            format!("{}/{}{suffix}", self.registry, self.repository)
+        }
     }
 
     /// The short form of the name alone, without tag and digest.
@@ -111,14 +111,10 @@ impl Reference {
         Self { tag: None, digest: None, ..self.clone() }.familiar()
     }
 
-    fn write_suffix(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        if let Some(tag) = &self.tag {
-            write!(out, ":{tag}")?;
-        }
-        if let Some(digest) = &self.digest {
-            write!(out, "@{digest}")?;
-        }
-        Ok(())
+    /// Tag and digest, each with its mark.
+    fn suffix(&self) -> String {
+        let tag = self.tag.iter().map(|tag| format!(":{tag}"));
+        tag.chain(self.digest.iter().map(|digest| format!("@{digest}"))).collect()
     }
 }
 
@@ -235,8 +231,7 @@ impl From<Reference> for String {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.registry, self.repository)?;
-        self.write_suffix(f)
+        write!(f, "{}/{}{}", self.registry, self.repository, self.suffix())
     }
 }
 

@@ -73,10 +73,9 @@ impl ContainerState {
             (Self::Starting, E::StartFailed | E::Exit) | (Self::Running, E::Exit) => Ok(Self::Exited),
             (Self::Creating | Self::Created | Self::Exited | Self::Removing, E::Remove) => Ok(Self::Removing),
             (Self::Creating, E::Start | E::Started | E::StartFailed | E::Exit)
-            | (Self::Created, E::Prepared | E::Started | E::StartFailed | E::Exit)
+            | (Self::Created | Self::Exited, E::Prepared | E::Started | E::StartFailed | E::Exit)
             | (Self::Starting, E::Prepared | E::Start | E::Remove)
             | (Self::Running, E::Prepared | E::Start | E::Started | E::StartFailed | E::Remove)
-            | (Self::Exited, E::Prepared | E::Started | E::StartFailed | E::Exit)
             | (Self::Removing, E::Prepared | E::Start | E::Started | E::StartFailed | E::Exit) => {
                 Err(TransitionError { state: self, event })
             }

@@ -50,7 +50,7 @@ pub(crate) enum ConfigError {
 
 /// Loads what `--config` names (the default path may be missing, a named one may not) under `overrides`.
 pub(crate) fn load(named: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
-    let main = named.unwrap_or(Path::new(DEFAULT_PATH));
+    let main = named.unwrap_or_else(|| Path::new(DEFAULT_PATH));
     let mut merged = toml::Table::new();
     for path in files(main, named.is_some())? {
         let text = std::fs::read_to_string(&path)

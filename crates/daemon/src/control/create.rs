@@ -72,9 +72,9 @@ impl Daemon {
             && platform.preference(&image.platform).is_none()
         {
             return Err(Error::ImagePlatform {
-                reference,
-                wanted: platform.clone(),
-                found: image.platform.clone(),
+                reference: Box::new(reference),
+                wanted: Box::new(platform.clone()),
+                found: Box::new(image.platform.clone()),
             });
         }
         let id = ContainerId::from_random(&rand::random());

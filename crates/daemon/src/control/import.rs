@@ -49,9 +49,9 @@ impl Daemon {
                 pulls.importer.import(reader, &options, &())
             })
             .await?;
-        let named = name_all(name, imported)?;
+        let images = name_all(name, imported)?;
         let mut names = Vec::new();
-        for (name, image) in named {
+        for (name, image) in images {
             self.name_image(&namespace, &name, image, &labels, EventKind::ImageImport).await?;
             names.push(name);
         }

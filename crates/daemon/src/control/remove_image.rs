@@ -42,7 +42,7 @@ impl Daemon {
             }
             let last = going.len() == names.len();
             if let Some(container) = user_of(tx, namespace, &id).filter(|_| last && !force) {
-                return Err(Error::ImageInUse { reference: reference.clone(), container });
+                return Err(Error::ImageInUse { reference: Box::new(reference.clone()), container });
             }
             for name in &going {
                 if tx.remove(&IMAGES, &(namespace.clone(), name.clone())).is_none() {

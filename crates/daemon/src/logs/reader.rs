@@ -151,8 +151,8 @@ fn offset_of_tail(segment: &mut BufReader<File>, wanted: usize) -> io::Result<(u
         raw.clear();
     }
     // With nothing wanted, reading starts behind everything; unfinished pieces at the end are new output.
-    let offset =
-        starts.front().copied().unwrap_or(if wanted == 0 { position } else { line_start.min(position) });
+    let behind = if wanted == 0 { position } else { line_start.min(position) };
+    let offset = starts.front().copied().unwrap_or(behind);
     Ok((offset, starts.len()))
 }
 

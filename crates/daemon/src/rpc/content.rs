@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use gantry_api::content::v1::content_service_server::ContentService;
-use gantry_api::content::v1::*;
+use gantry_api::content::v1::{
+    Blob, GetBlobRequest, GetBlobResponse, ListBlobsRequest, ListBlobsResponse, ReadBlobRequest,
+    ReadBlobResponse,
+};
 use gantry_api::convert;
 use gantry_api::filter::Filter;
 use gantry_store::Page;
@@ -67,7 +70,7 @@ fn values_of<'a>(blob: &'a Blob, field: &str) -> Vec<Cow<'a, str>> {
 
 fn digest(text: &str) -> Result<Digest, Status> {
     let text = convert::identifier("digest", text)?;
-    Ok(text.parse().map_err(Error::Digest)?)
+    Ok(text.parse().map_err(Error::from)?)
 }
 
 #[tonic::async_trait]
@@ -82,7 +85,7 @@ impl ContentService for Service {
         let namespace = convert::namespace(&request.namespace)?;
         let filter = Filter::parse(&request.filter, &FIELDS)?;
         let content = Arc::clone(&self.daemon.pulls.content);
-        let mut stored = self.daemon.blocking.run(move || content.list()).await.map_err(Error::Content)?;
+        let mut stored = self.daemon.blocking.run(move || content.list()).await.map_err(Error::from)?;
         stored.sort_by(|a, b| a.digest.cmp(&b.digest));
         let types = self.media_types();
         let blobs = stored.iter().map(|stored| {
@@ -98,7 +101,7 @@ impl ContentService for Service {
         let namespace = convert::namespace(&request.namespace)?;
         let digest = digest(&request.digest)?;
         let (content, wanted) = (Arc::clone(&self.daemon.pulls.content), digest.clone());
-        let blob = self.daemon.blocking.run(move || content.blob(&wanted)).await.map_err(Error::Content)?;
+        let blob = self.daemon.blocking.run(move || content.blob(&wanted)).await.map_err(Error::from)?;
         let blob = to_message(&namespace, &digest, blob.size, &self.media_types());
         Ok(Response::new(GetBlobResponse { blob: Some(blob) }))
     }
@@ -111,7 +114,7 @@ impl ContentService for Service {
         convert::namespace(&request.namespace)?;
         let digest = digest(&request.digest)?;
         let content = Arc::clone(&self.daemon.pulls.content);
-        let blob = self.daemon.blocking.run(move || content.blob(&digest)).await.map_err(Error::Content)?;
+        let blob = self.daemon.blocking.run(move || content.blob(&digest)).await.map_err(Error::from)?;
         if request.offset > blob.size {
             return Err(Error::OffsetBeyondEnd { offset: request.offset, size: blob.size }.into());
         }

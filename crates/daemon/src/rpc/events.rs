@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::Stream;
 use gantry_api::convert::{self, duration_since_epoch_ns, timestamp};
 use gantry_api::events::v1::event_service_server::EventService;
-use gantry_api::events::v1::*;
+use gantry_api::events::v1::{
+    Event, EventKind, WatchEventsRequest, WatchEventsResponse, WatchStarted, watch_events_response,
+};
 use gantry_api::filter::Filter;
 use gantry_types::Namespace;
 use tokio::sync::mpsc;

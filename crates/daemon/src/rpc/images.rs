@@ -10,7 +10,12 @@ use futures_util::Stream;
 use gantry_api::convert::{self, timestamp};
 use gantry_api::filter::Filter;
 use gantry_api::images::v1::image_service_server::ImageService;
-use gantry_api::images::v1::*;
+use gantry_api::images::v1::{
+    ArchiveFormat, BlobKind, BlobProgress, BlobState, GetImageRequest, GetImageResponse, Image,
+    ImportImagesRequest, ImportImagesResponse, ImportOptions, Layer, ListImagesRequest, ListImagesResponse,
+    PullImageRequest, PullImageResponse, PullProgress, PullResult, RegistryCredentials, RemoveImageRequest,
+    RemoveImageResponse, TagImageRequest, TagImageResponse, import_images_request, pull_image_response,
+};
 use gantry_image::registry::Credentials;
 use gantry_store::Row;
 use gantry_types::{Digest, Namespace, Platform, Reference};
@@ -106,7 +111,7 @@ struct Board {
 impl Board {
     fn take(&self) -> Option<PullProgress> {
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        let blobs: Vec<_> = std::mem::take(&mut *changed).into_values().map(progress_message).collect();
+        let blobs: Vec<_> = std::mem::take(&mut *changed).values().map(progress_message).collect();
         (!blobs.is_empty()).then_some(PullProgress { blobs })
     }
 }
@@ -118,7 +123,7 @@ impl gantry_image::Progress for Board {
     }
 }
 
-fn progress_message(progress: gantry_image::BlobProgress) -> BlobProgress {
+fn progress_message(progress: &gantry_image::BlobProgress) -> BlobProgress {
     use gantry_image::{BlobKind as Kind, BlobState as State};
     let kind = match progress.kind {
         Kind::Index | Kind::Manifest => BlobKind::Manifest,
@@ -153,7 +158,7 @@ impl ImageService for Service {
         convert::request_id(&request.request_id)?;
         let pull = Pull {
             namespace: convert::namespace(&request.namespace)?,
-            reference: convert::identifier("name", &request.name)?.parse().map_err(Error::Reference)?,
+            reference: convert::identifier("name", &request.name)?.parse().map_err(Error::from)?,
             platform: convert::platform(&request.platform)?.unwrap_or_else(Platform::host),
             credentials: credentials(request.credentials),
             insecure: request.insecure,
@@ -216,7 +221,7 @@ impl ImageService for Service {
         let namespace = convert::namespace(&request.namespace)?;
         let text = convert::identifier("image", &request.image)?;
         let name: Reference =
-            convert::identifier("new_name", &request.new_name)?.parse().map_err(Error::Reference)?;
+            convert::identifier("new_name", &request.new_name)?.parse().map_err(Error::from)?;
         if name.digest().is_some() {
             return Err(Error::Protocol { rule: "new_name must be without a digest" }.into());
         }
@@ -275,8 +280,8 @@ impl ImageService for Service {
             drop(sender);
             Ok::<(), Status>(())
         };
-        let (fed, imported) = tokio::join!(feed, self.daemon.import_images(import, chunks));
-        fed?;
+        let (received, imported) = tokio::join!(feed, self.daemon.import_images(import, chunks));
+        received?;
         let images = imported?
             .iter()
             .map(|name| self.image(&namespace, &name.to_string()))
@@ -326,7 +331,7 @@ fn import(options: ImportOptions, namespace: Namespace) -> Result<Import, Status
         format,
         name: match options.name.as_str() {
             "" => None,
-            name => Some(name.parse().map_err(Error::Reference)?),
+            name => Some(name.parse().map_err(Error::from)?),
         },
         platform: convert::platform(&options.platform)?.unwrap_or_else(Platform::host),
         config: options.config.map(TryInto::try_into).transpose()?,

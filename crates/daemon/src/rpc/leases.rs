@@ -5,7 +5,12 @@ use std::borrow::Cow;
 use gantry_api::convert::{self, timestamp};
 use gantry_api::filter::Filter;
 use gantry_api::leases::v1::lease_service_server::LeaseService;
-use gantry_api::leases::v1::*;
+use gantry_api::leases::v1::{
+    AddLeaseResourceRequest, AddLeaseResourceResponse, CreateLeaseRequest, CreateLeaseResponse,
+    DeleteLeaseRequest, DeleteLeaseResponse, GetLeaseRequest, GetLeaseResponse, Lease, LeaseResource,
+    LeaseResourceKind, ListLeaseResourcesRequest, ListLeaseResourcesResponse, ListLeasesRequest,
+    ListLeasesResponse,
+};
 use gantry_store::{Page, Row};
 use gantry_types::{ContainerId, Digest, LeaseId, Namespace, SnapshotKey};
 use tonic::{Request, Response, Status};
@@ -52,8 +57,8 @@ fn to_text(resource: &LeaseResource) -> Result<String, Status> {
         LeaseResourceKind::Unspecified => {
             return Err(Error::Protocol { rule: "resource.kind is needed" }.into());
         }
-        LeaseResourceKind::Image => format!("image:{}", name.parse::<Digest>().map_err(Error::Digest)?),
-        LeaseResourceKind::Blob => format!("blob:{}", name.parse::<Digest>().map_err(Error::Digest)?),
+        LeaseResourceKind::Image => format!("image:{}", name.parse::<Digest>().map_err(Error::from)?),
+        LeaseResourceKind::Blob => format!("blob:{}", name.parse::<Digest>().map_err(Error::from)?),
         LeaseResourceKind::Snapshot => {
             format!("snapshot:{}", convert::id::<SnapshotKey>("resource.name", name)?)
         }
@@ -86,10 +91,10 @@ impl LeaseService for Service {
             .turn(&self.daemon.store, &namespace, convert::request_id(&request.request_id)?, "CreateLease")
             .await?;
         let id: LeaseId = match turn {
-            Turn::Done(id) => id.parse().map_err(Error::Id)?,
+            Turn::Done(id) => id.parse().map_err(Error::from)?,
             Turn::Work(guard) => {
                 let id = match request.id.as_str() {
-                    "" => ContainerId::from_random(&rand::random()).short().parse().map_err(Error::Id)?,
+                    "" => ContainerId::from_random(&rand::random()).short().parse().map_err(Error::from)?,
                     id => convert::id("id", id)?,
                 };
                 self.daemon

@@ -48,10 +48,7 @@ pub(super) fn stream(
     let folder = service.daemon.layout.container(&named.namespace, &named.id);
     let io = |source| Error::Io { action: "read the container's log", source };
     // Before the first read, so that no write falls between.
-    let follower = match request.follow {
-        true => Some(Follower::open(&folder).map_err(io)?),
-        false => None,
-    };
+    let follower = if request.follow { Some(Follower::open(&folder).map_err(io)?) } else { None };
     let (sender, receiver) = mpsc::channel(MESSAGES_QUEUED);
     let status = service.handle(named)?.status();
     let blocking = service.daemon.blocking.clone();

@@ -1,9 +1,11 @@
 //! The gRPC edge. Each method converts its request, calls one use case and converts the answer; nothing is
 //! decided here, and no message of protobuf goes further in.
 
+mod container;
 mod containers;
 mod content;
 mod events;
+mod execs;
 mod images;
 mod leases;
 mod list;

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use gantry_api::convert::{self, timestamp};
 use gantry_api::filter::Filter;
 use gantry_api::snapshots::v1::snapshot_service_server::SnapshotService;
-use gantry_api::snapshots::v1::*;
+use gantry_api::snapshots::v1::{
+    GetSnapshotRequest, GetSnapshotResponse, GetSnapshotUsageRequest, GetSnapshotUsageResponse,
+    ListSnapshotsRequest, ListSnapshotsResponse, Snapshot, SnapshotKind,
+};
 use gantry_snapshot::SnapshotKind as Kind;
 use gantry_store::Page;
 use gantry_types::{Namespace, SnapshotKey};
@@ -84,8 +87,7 @@ impl SnapshotService for Service {
         let namespace = convert::namespace(&request.namespace)?;
         let filter = Filter::parse(&request.filter, &FIELDS)?;
         let snapshotter = self.daemon.snapshotter.clone();
-        let mut listed =
-            self.daemon.blocking.run(move || snapshotter.list()).await.map_err(Error::Snapshot)?;
+        let mut listed = self.daemon.blocking.run(move || snapshotter.list()).await.map_err(Error::from)?;
         listed.sort_by(|a, b| a.key.cmp(&b.key));
         let known = self.known();
         let snapshots = listed.iter().map(|listed| {
@@ -104,8 +106,7 @@ impl SnapshotService for Service {
         let namespace = convert::namespace(&request.namespace)?;
         let key: SnapshotKey = convert::id("key", &request.key)?;
         let (snapshotter, wanted) = (self.daemon.snapshotter.clone(), key.clone());
-        let kind =
-            self.daemon.blocking.run(move || snapshotter.kind(&wanted)).await.map_err(Error::Snapshot)?;
+        let kind = self.daemon.blocking.run(move || snapshotter.kind(&wanted)).await.map_err(Error::from)?;
         let kind = kind.ok_or_else(|| Error::NotFound { kind: "snapshot", name: key.to_string() })?;
         let snapshot = self.snapshot(&namespace, &key, kind, &self.known());
         Ok(Response::new(GetSnapshotResponse { snapshot: Some(snapshot) }))
@@ -119,8 +120,7 @@ impl SnapshotService for Service {
         convert::namespace(&request.namespace)?;
         let key: SnapshotKey = convert::id("key", &request.key)?;
         let snapshotter = self.daemon.snapshotter.clone();
-        let usage =
-            self.daemon.blocking.run(move || snapshotter.usage(&key)).await.map_err(Error::Snapshot)?;
+        let usage = self.daemon.blocking.run(move || snapshotter.usage(&key)).await.map_err(Error::from)?;
         Ok(Response::new(GetSnapshotUsageResponse { size_bytes: usage.bytes, inodes: usage.inodes }))
     }
 }

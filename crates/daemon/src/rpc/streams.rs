@@ -32,9 +32,9 @@ pub(super) async fn attach(
     service: &Service,
     mut requests: Streaming<AttachContainerRequest>,
 ) -> Result<impl Stream<Item = Result<AttachContainerResponse, Status>> + use<>, Status> {
-    let selection = match requests.message().await?.and_then(|request| request.message) {
-        Some(attach_container_request::Message::Select(selection)) => selection,
-        _ => return Err(Error::Protocol { rule: "the first message of an attach must be `select`" }.into()),
+    let first = requests.message().await?.and_then(|request| request.message);
+    let Some(attach_container_request::Message::Select(selection)) = first else {
+        return Err(Error::Protocol { rule: "the first message of an attach must be `select`" }.into());
     };
     let named = service.named(&selection.namespace, &selection.container)?;
     let handle = service.handle(&named)?;
@@ -80,9 +80,9 @@ pub(super) async fn exec(
     service: &Service,
     mut requests: Streaming<ExecContainerRequest>,
 ) -> Result<impl Stream<Item = Result<ExecContainerResponse, Status>> + use<>, Status> {
-    let start = match requests.message().await?.and_then(|request| request.message) {
-        Some(exec_container_request::Message::Start(start)) => start,
-        _ => return Err(Error::Protocol { rule: "the first message of an exec must be `start`" }.into()),
+    let first = requests.message().await?.and_then(|request| request.message);
+    let Some(exec_container_request::Message::Start(start)) = first else {
+        return Err(Error::Protocol { rule: "the first message of an exec must be `start`" }.into());
     };
     let ExecStart { namespace, container, process, size: wanted } = start;
     let named = service.named(&namespace, &container)?;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use gantry_api::convert::{self, timestamp};
 use gantry_api::system::v1::system_service_server::SystemService;
-use gantry_api::system::v1::*;
+use gantry_api::system::v1::{
+    CgroupMode, ContainerCounts, DiskUsage, GetDiskUsageRequest, GetDiskUsageResponse, GetInfoRequest,
+    GetInfoResponse, GetVersionRequest, GetVersionResponse, Info, Version,
+};
 use gantry_linux::host::CgroupMode as Mode;
 use gantry_snapshot::SnapshotKind;
 use gantry_store::Page;

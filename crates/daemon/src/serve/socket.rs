@@ -46,16 +46,14 @@ fn bind(path: &Path, group: &str) -> anyhow::Result<UnixListener> {
     let bound = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = bound.with_context(context)?;
-    match group_id(group) {
-        Some(gid) => {
-            chown(path, None, Some(gid)).with_context(context)?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(context)?;
-        }
-        None => {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(context)?;
-            tracing::info!(group, "no such group: the socket is root's alone");
-        }
-    }
+    let mode = if let Some(gid) = group_id(group) {
+        chown(path, None, Some(gid)).with_context(context)?;
+        0o660
+    } else {
+        tracing::info!(group, "no such group: the socket is root's alone");
+        0o600
+    };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).with_context(context)?;
     Ok(listener)
 }
 

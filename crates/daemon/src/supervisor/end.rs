@@ -99,7 +99,7 @@ impl Supervisor {
                 self.execs_lost();
             }
             Step::RecordStartFailed => {
-                self.record_start_failed("the daemon ended while it was started", CODE_LOST)
+                self.record_start_failed("the daemon ended while it was started", CODE_LOST);
             }
             Step::RecordLost => {
                 self.record_exit(Exit { code: CODE_LOST, at_unix_ns: clock::unix_ns(), oom_killed: false });

@@ -103,7 +103,7 @@ impl Supervisor {
         match told {
             Ok(((), commit)) => _ = commit.lazily(),
             Err(error) => {
-                tracing::warn!(error = %crate::error::Chain(&error), ?kind, "an event was not recorded")
+                tracing::warn!(error = %crate::error::Chain(&error), ?kind, "an event was not recorded");
             }
         }
         events.publish(&self.daemon.store);

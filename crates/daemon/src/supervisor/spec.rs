@@ -77,9 +77,9 @@ impl Daemon {
                 let own = &record.options.process;
                 let text = options.user.as_ref().or(own.user.as_ref()).unwrap_or(&record.image_config.user);
                 let user = users::look_up(&rootfs, text, &options.additional_groups)?;
-                let container_user = daemon.container_user(&record, &rootfs)?;
+                let container_user = container_user(&record, &rootfs)?;
                 let spec = daemon.build_spec(&record, &container_user)?;
-                let plan = daemon.compile_spec(&record, &spec, rootfs)?;
+                let plan = daemon.compile_spec(&record, &spec, &rootfs)?;
                 let process = spec::process_for_exec(&ExecInput {
                     spec: &spec,
                     container: &record.options,
@@ -111,15 +111,9 @@ impl Daemon {
 
     fn compile_plan(&self, record: &ContainerRecord) -> Result<plan::Plan, Error> {
         let rootfs = self.describe(record)?;
-        let user = self.container_user(record, &rootfs)?;
+        let user = container_user(record, &rootfs)?;
         let spec = self.build_spec(record, &user)?;
-        self.compile_spec(record, &spec, rootfs)
-    }
-
-    fn container_user(&self, record: &ContainerRecord, rootfs: &Rootfs) -> Result<ResolvedUser, Error> {
-        let own = &record.options.process;
-        let text = own.user.as_ref().unwrap_or(&record.image_config.user);
-        users::look_up(rootfs, text, &own.additional_groups)
+        self.compile_spec(record, &spec, &rootfs)
     }
 
     fn describe(&self, record: &ContainerRecord) -> Result<Rootfs, Error> {
@@ -156,7 +150,7 @@ impl Daemon {
         &self,
         record: &ContainerRecord,
         spec: &Spec,
-        rootfs: Rootfs,
+        rootfs: &Rootfs,
     ) -> Result<plan::Plan, Error> {
         let filter = match spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
             Some(profile) => Some(self.filters.compiled(profile, &record.options.security)?),
@@ -209,4 +203,11 @@ impl Daemon {
         Spawn { programme: self.shim.as_fd(), args: args.into(), env: Vec::new(), descriptors }.start()?;
         Ok(ours)
     }
+}
+
+/// Whom the container's programme runs as, by the container's own user database.
+fn container_user(record: &ContainerRecord, rootfs: &Rootfs) -> Result<ResolvedUser, Error> {
+    let own = &record.options.process;
+    let text = own.user.as_ref().unwrap_or(&record.image_config.user);
+    users::look_up(rootfs, text, &own.additional_groups)
 }
