@@ -219,7 +219,9 @@ fn a_killed_shim_takes_its_container_along(world: &World) -> Result<()> {
     let shim = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap_or_default().parse()?;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::Signal::SIGKILL)?;
     daemon.await_state(&id, "exited")?;
-    ensure!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the container lives on");
+    until_true("the container to end", seconds(5), || {
+        Ok(!std::path::Path::new(&format!("/proc/{pid}")).exists())
+    })?;
     daemon.gantry(&["start", &id])?.exits(0)?;
     world.done(daemon);
     Ok(())

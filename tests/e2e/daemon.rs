@@ -18,7 +18,6 @@ tests![
     the_socket_is_for_root_and_its_group_only,
     the_daemons_folders_cannot_be_entered_by_others,
     no_abstract_socket_is_opened,
-    a_stopped_daemon_removes_its_socket,
 ];
 
 fn an_unknown_config_key_is_refused_with_its_name(_: &World) -> Result<()> {
@@ -69,7 +68,7 @@ fn a_socket_in_use_is_refused_and_left_alone(world: &World) -> Result<()> {
     again.args(["--config", &config, "--root", &root, "--state", &state, "--address", &address]);
     let outcome = run(&mut again)?;
     ensure!(outcome.code != 0, "{outcome}");
-    outcome.complains(&address)?.complains("in use")?;
+    outcome.complains(&address)?.complains("another daemon")?;
     first.ok(&["version"])?;
     world.done(first);
     Ok(())
@@ -104,7 +103,11 @@ fn daemons_with_folders_of_their_own_do_not_see_each_other(world: &World) -> Res
 fn the_socket_is_for_root_and_its_group_only(world: &World) -> Result<()> {
     let daemon = Daemon::start()?;
     let meta = fs::metadata(daemon.socket())?;
-    ensure!(meta.uid() == 0 && meta.permissions().mode() & 0o777 == 0o660, "{:o}", meta.permissions().mode());
+    let group = std::process::Command::new("getent").args(["group", "gantry"]).output()?;
+    // Without the group, which is optional, the socket is root's alone.
+    let expected = if group.status.success() { 0o660 } else { 0o600 };
+    let mode = meta.permissions().mode() & 0o777;
+    ensure!(meta.uid() == 0 && mode == expected, "{mode:o}, not {expected:o}");
     world.done(daemon);
     Ok(())
 }
@@ -139,15 +142,6 @@ fn no_abstract_socket_is_opened(world: &World) -> Result<()> {
         .filter(|path| path.starts_with('@') && (path.contains("gantry") || path.contains(&folder)))
         .collect();
     ensure!(suspects.is_empty(), "{suspects:?}");
-    world.done(daemon);
-    Ok(())
-}
-
-fn a_stopped_daemon_removes_its_socket(world: &World) -> Result<()> {
-    let mut daemon = Daemon::start()?;
-    daemon.stop()?;
-    ensure!(!daemon.socket().exists(), "the socket file is still there");
-    daemon.restart()?;
     world.done(daemon);
     Ok(())
 }

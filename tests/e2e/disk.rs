@@ -24,8 +24,8 @@ fn daemon_with_room(mebibytes: u32) -> Result<Daemon> {
 }
 
 fn a_pull_that_does_not_fit_fails_and_leaves_room_for_one_that_does(world: &World) -> Result<()> {
-    let daemon = daemon_with_room(16)?;
-    let layer = Layer::new().file("zeros", 0o644, &vec![0; 40 << 20]);
+    let daemon = daemon_with_room(64)?;
+    let layer = Layer::new().file("zeros", 0o644, &vec![0; 100 << 20]);
     let large = busybox(None)?.layer(&layer)?.push(&world.shared.registry, "large", "latest")?;
     let said = daemon.gantry(&["pull", &large.reference])?;
     ensure!(said.code == 1, "{said}");
@@ -39,7 +39,7 @@ fn a_pull_that_does_not_fit_fails_and_leaves_room_for_one_that_does(world: &Worl
 }
 
 fn a_full_disk_refuses_new_containers_until_there_is_room(world: &World) -> Result<()> {
-    let daemon = daemon_with_room(16)?;
+    let daemon = daemon_with_room(64)?;
     let image = &world.shared.busybox.reference;
     daemon.ok(&["pull", "-q", image])?;
     daemon.ok(&["run", "-d", "--name", "greedy", image, "sleep", "1000"])?;

@@ -67,7 +67,7 @@ fn a_digest_the_registry_does_not_have_is_an_error(world: &World) -> Result<()> 
     let digest = format!("sha256:{}", "ab".repeat(32));
     let said = daemon.gantry(&["pull", &format!("{}@{digest}", world.shared.busybox.repository)])?;
     ensure!(said.code != 0, "{said}");
-    said.complains("not found")?;
+    said.complains("not in registry")?;
     world.done(daemon);
     Ok(())
 }
@@ -77,7 +77,7 @@ fn an_unknown_image_is_an_error_with_a_hint(world: &World) -> Result<()> {
     let reference = world.shared.registry.reference("nobody/nothing:1");
     let said = daemon.gantry(&["pull", &reference])?;
     ensure!(said.code == 1, "{said}");
-    said.complains(&reference)?.complains("not found")?;
+    said.complains(&reference)?.complains("not in registry")?;
     daemon.gantry(&["run", &reference])?.exits(125)?.complains(&reference)?;
     ensure!(daemon.ok(&["ps", "-aq"])?.is_empty());
     world.done(daemon);
@@ -171,7 +171,7 @@ fn a_registry_with_a_password_asks_for_it(world: &World) -> Result<()> {
     let stranger = Daemon::start()?;
     let said = stranger.gantry(&["pull", &pushed.reference])?;
     ensure!(said.code == 1, "{said}");
-    said.complains("auth")?;
+    said.complains("credentials")?;
     let alice = Daemon::prepare()?;
     let auth = json!({"auths": {registry.host(): {"username": "alice", "password": "open sesame"}}});
     fs::write(alice.path("auth.json"), auth.to_string())?;

@@ -72,8 +72,11 @@ fn a_user_that_is_not_root_has_no_capability(world: &World) -> Result<()> {
 
 fn a_privileged_container_has_them_all_but_its_users_do_not(world: &World) -> Result<()> {
     let (daemon, image) = world.daemon_with_busybox()?;
-    let all = fs::read_to_string("/proc/sys/kernel/cap_last_cap")?.trim().parse::<u32>()?;
-    ensure!(capabilities(&daemon, &["--privileged"], &image, "CapEff")? == (1 << (all + 1)) - 1);
+    // All that the daemon itself has to give, which on some machines is not all there is.
+    let status = fs::read_to_string("/proc/self/status")?;
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).unwrap_or_default();
+    let all = u64::from_str_radix(bounding, 16)?;
+    ensure!(capabilities(&daemon, &["--privileged"], &image, "CapEff")? == all);
     ensure!(
         says(&daemon, &["--privileged"], &image, "mkdir /m && mount -t tmpfs none /m && echo mounted")?
             == "mounted"
@@ -91,7 +94,11 @@ fn the_default_filter_refuses_what_the_profile_leaves_out(world: &World) -> Resu
     // With the capability in hand, it is the filter that says no to a mount without CAP_SYS_ADMIN in the profile's eyes.
     let said =
         says(&daemon, &[], &image, "unshare -m true 2>&1 || true; mount -t tmpfs none /tmp 2>&1 || true")?;
-    ensure!(said.lines().count() == 2 && said.to_lowercase().matches("not permitted").count() == 2, "{said}");
+    ensure!(
+        said.contains("unshare(0x20000): Operation not permitted")
+            && said.contains("mount: permission denied"),
+        "{said}"
+    );
     world.done(daemon);
     Ok(())
 }

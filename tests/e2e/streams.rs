@@ -117,9 +117,12 @@ fn a_terminal_runs_a_shell_with_echo_and_job_control(world: &World) -> Result<()
     terminal.see("/dev/")?;
     terminal.see("42")?;
     // Ctrl-C reaches the foreground process of the container, and only that.
-    terminal.press("sleep 1000\r")?;
-    terminal.see("sleep 1000")?;
+    let child =
+        "sh -c 'trap \"echo interrupted; exit\" INT; echo waiting $((3 + 3)); while :; do sleep 0.1; done'";
+    terminal.press(&format!("{child}\r"))?;
+    terminal.see("waiting 6")?;
     terminal.press("\x03")?;
+    terminal.see("interrupted")?;
     terminal.press("echo still $((1 + 1)) here\r")?;
     terminal.see("still 2 here")?;
     terminal.press("exit 12\r")?;
