@@ -42,13 +42,17 @@ fn with_metadata(error: &(impl Classified + ?Sized), mut metadata: HashMap<Strin
     Status::with_error_details(code(error.class()), chain(error), details)
 }
 
-/// An error and its sources in one line, joined by colons.
+/// An error and its sources in one line, joined by colons. A source that says nothing new is left out: libraries
+/// often repeat theirs.
 pub fn chain(error: &(impl Error + ?Sized)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let further = error.to_string();
+        if !text.ends_with(&further) {
+            text.push_str(": ");
+            text.push_str(&further);
+        }
         source = error.source();
     }
     text

@@ -107,24 +107,21 @@ impl Cli {
 
 /// What clap says to arguments it does not take: help where it was asked for, else one sentence and 125.
 pub(crate) fn refused(error: &clap::Error) -> ExitCode {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            ExitCode::SUCCESS
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            ExitCode::from(125)
-        }
-        _ => {
-            let text = error.to_string();
-            let words: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-            let message = words.join(" ");
-            let message = message.strip_prefix("error: ").unwrap_or(&message);
-            let failure = Failure::new(message).hint("see 'gantry <command> --help'");
-            Failure { code: 125, ..failure }.report()
-        }
+    let kind = error.kind();
+    if matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
+    if kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(125);
+    }
+    let text = error.to_string();
+    let words: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let message = words.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let failure = Failure::new(message).hint("see 'gantry <command> --help'");
+    Failure { code: 125, ..failure }.report()
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use gantry_api::containers::v1::{
 
 use crate::failure::Failure;
 use crate::options::ProcessFlags;
-use crate::output;
 use crate::parse::keys::{DetachKeys, detach_keys};
 use crate::session::Session;
 use crate::streams::{self, Ending, Incoming, Local, Outgoing, Wire};
@@ -53,8 +52,7 @@ async fn exec(args: Args, session: &Session) -> Result<ExitCode, Failure> {
             process: Some(process),
             request_id: String::new(),
         };
-        let exec = client.start_exec(request).await?.into_inner().exec.unwrap_or_default();
-        output::line(exec.id)?;
+        client.start_exec(request).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let (stdin, terminal) = (args.process.interactive, args.process.tty);

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<ExitCode, Failu
     let info = session.system().await?.get_info(request).await?.into_inner().info.unwrap_or_default();
     match template {
         Some(template) => output::line(template.render(&value(&info))?)?,
-        None => output::text(&text(&info))?,
+        None => output::line(text(&info))?,
     }
     for warning in &info.warnings {
         output::note(format_args!("warning: {warning}"));
@@ -79,5 +79,8 @@ fn text(info: &Info) -> String {
         ("Address", info.address.clone()),
         ("Process", info.pid.to_string()),
     ];
-    rows.iter().map(|(name, value)| format!("{:<18} {value}\n", format!("{name}:"))).collect()
+    rows.iter()
+        .map(|(name, value)| format!("{:<18} {value}", format!("{name}:")))
+        .collect::<Vec<_>>()
+        .join("\n")
 }

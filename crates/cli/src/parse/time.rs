@@ -18,7 +18,7 @@ pub(crate) fn point(text: &str, now: Timestamp) -> Result<Wire, String> {
     if text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains('-') {
         let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = fraction.bytes().all(|b| b.is_ascii_digit());
-        let nanos = format!("{:0<9.9}", fraction).parse::<i32>();
+        let nanos = format!("{fraction:0<9.9}").parse::<i32>();
         return match (seconds.parse::<i64>(), nanos) {
             (Ok(seconds), Ok(nanos)) if digits => Ok(Wire { seconds, nanos }),
             _ => Err(refused()),

@@ -78,7 +78,7 @@ impl Template {
             match part {
                 Part::Text(literal) => first.push_str(literal),
                 Part::Action { path, .. } => {
-                    first.push_str(&path.last().map(|name| header(name)).unwrap_or_default())
+                    first.push_str(&path.last().map(|name| header(name)).unwrap_or_default());
                 }
             }
         }
@@ -111,12 +111,22 @@ fn action_of(action: &str) -> Option<Part> {
         "println" => (Function::Line, "."),
         _ => (Function::Show, action),
     };
-    let (path, argument) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
+    let rest = rest.trim();
+    let (path, argument) = rest.split_once(' ').unwrap_or((rest, ""));
     let argument = argument.trim();
     let argument = match function {
         Function::Join | Function::Index => argument.strip_prefix('"')?.strip_suffix('"')?.to_owned(),
-        _ if argument.is_empty() => String::new(),
-        _ => return None,
+        Function::Show
+        | Function::Json
+        | Function::Upper
+        | Function::Lower
+        | Function::Len
+        | Function::Line => {
+            if !argument.is_empty() {
+                return None;
+            }
+            String::new()
+        }
     };
     let path = path.strip_prefix('.')?;
     let path: Vec<String> = path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect();

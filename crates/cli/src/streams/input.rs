@@ -35,7 +35,7 @@ where
     Box::pin(async move {
         if detached.await.is_err() {
             // Input ended, or nobody takes it any more; neither detaches.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     })
 }
