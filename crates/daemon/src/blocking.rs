@@ -21,6 +21,7 @@ impl Blocking {
     ///
     /// Dropping the future does not stop `work`: it runs to its end and its result is dropped, so `work`
     /// must leave nothing half-done by itself.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that the lint points to")]
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let span = Span::current();

@@ -101,6 +101,7 @@ impl Drop for LoopDisk {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test mounts with the programs of the host")]
 fn run(program: &str, args: &[&Path]) -> Result<(), String> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output();
     let output = output.map_err(|reason| format!("{program}: {reason}"))?;

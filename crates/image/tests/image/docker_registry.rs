@@ -32,6 +32,7 @@ impl Drop for Registry {
 
 impl Registry {
     /// Starts one on a free port; `None`, said aloud, where the program is missing.
+    #[expect(clippy::disallowed_methods, reason = "a test runs a registry of another maker")]
     pub(crate) fn start() -> Option<Self> {
         if !Path::new(PROGRAM).exists() {
             #[expect(clippy::print_stderr, reason = "a skip is said aloud")]

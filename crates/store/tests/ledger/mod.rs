@@ -105,6 +105,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts this test programme again, as the ignored test `test` in it.
+    #[expect(clippy::disallowed_methods, reason = "a test kills a process of its own")]
     pub(crate) fn start(folder: &Path, test: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("a test programme has a path"))
             .args(["--ignored", "--exact", test, "--nocapture"])
