@@ -145,8 +145,14 @@ impl Daemon {
     /// Starts the daemon (again) and waits until it answers.
     pub fn restart(&mut self) -> Result<()> {
         self.launch()?;
-        self.gantry(&["version"])?.ok()?;
-        Ok(())
+        // A daemon that was killed may leave its socket open for a moment, in a process it was just starting.
+        until("the daemon to answer", seconds(10), || {
+            let outcome = self.gantry(&["version"])?;
+            if let Some(status) = self.child.as_mut().context("the daemon runs")?.try_wait()? {
+                anyhow::bail!("gantryd ended with {status}:\n{}", self.log());
+            }
+            Ok((outcome.code == 0).then_some(()))
+        })
     }
 
     /// Starts the daemon (again) and waits until its socket takes connections.

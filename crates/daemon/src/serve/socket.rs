@@ -3,11 +3,15 @@
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::UnixListener;
 
 use crate::config::Config;
+
+/// How long a killed daemon's socket may go on taking connections.
+const DYING: Duration = Duration::from_secs(1);
 
 /// The socket that clients connect to.
 pub(super) fn listen(config: &Config) -> anyhow::Result<UnixListener> {
@@ -24,7 +28,7 @@ pub(super) fn listen(config: &Config) -> anyhow::Result<UnixListener> {
             .create(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+    if answers_for(&path, DYING) {
         bail!(
             "another daemon answers on {}; stop it, or give this one its own --root, --state and --address",
             path.display()
@@ -37,6 +41,20 @@ pub(super) fn listen(config: &Config) -> anyhow::Result<UnixListener> {
         Ok(()) | Err(_) => {}
     }
     bind(&path, &config.grpc.group)
+}
+
+/// Whether the socket takes connections all the time. A daemon that was killed while it started a shim leaves its
+/// listening descriptor in the shim's process until that has executed, so one answer proves nothing.
+fn answers_for(path: &Path, limit: Duration) -> bool {
+    const AGAIN: Duration = Duration::from_millis(10);
+    let begun = crate::clock::monotonic();
+    while std::os::unix::net::UnixStream::connect(path).is_ok() {
+        if begun.elapsed() > limit {
+            return true;
+        }
+        std::thread::sleep(AGAIN);
+    }
+    false
 }
 
 /// Binds with nobody let in before the mode and the group are right.
