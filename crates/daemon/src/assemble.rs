@@ -79,7 +79,7 @@ pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
     let store = Store::open(&layout.meta(), schema(), Options::default()).map_err(with_hint)?;
     let durable = watch_durable(&store);
     let snapshotter: Arc<dyn Snapshotter> =
-        Arc::new(Overlayfs::open(&layout.root().join("snapshots")).map_err(with_hint)?);
+        Arc::new(Overlayfs::open(&layout.root().join("snapshots/overlayfs")).map_err(with_hint)?);
     let blocking = Blocking::new(BLOCKING_MAX);
     let pulls = Arc::new(Pulls::open(&config, layout.root(), Arc::clone(&snapshotter))?);
     let host = host::look().map_err(with_hint)?;
@@ -138,7 +138,7 @@ impl Daemon {
 
 /// `gantryd store export`
 pub(crate) fn export_store(config: &Config, file: &Path) -> anyhow::Result<()> {
-    let summary = gantry_store::export(&config.root.join("meta"), file)?;
+    let summary = gantry_store::export(&config.root.join("meta"), file).map_err(with_hint)?;
     crate::logging::print(&format!("{} rows written to {}\n", summary.rows, file.display()))
 }
 
@@ -147,17 +147,34 @@ pub(crate) fn rebuild_store(config: &Config, file: Option<&Path>) -> anyhow::Res
     let folder = config.root.join("meta");
     let kept = gantry_store::kept_export(&folder);
     let file = file.unwrap_or(&kept);
-    let rebuilt = gantry_store::rebuild(&folder, file)?;
+    let rebuilt = gantry_store::rebuild(&folder, file).map_err(with_hint)?;
     let aside =
         rebuilt.aside.map(|path| format!("; the old database is {}", path.display())).unwrap_or_default();
     crate::logging::print(&format!("{} rows rebuilt from {}{aside}\n", rebuilt.summary.rows, file.display()))
 }
 
-/// An engine's error with its hint as the outermost sentence.
+/// An engine's error, with its hint kept for whoever prints it.
 pub(crate) fn with_hint<E: gantry_types::Classified + Send + Sync + 'static>(error: E) -> anyhow::Error {
-    match error.hint() {
-        Some(hint) => anyhow::Error::new(error).context(hint),
-        None => anyhow::Error::new(error),
+    let hint = error.hint();
+    anyhow::Error::new(Hinted { hint, error: Box::new(error) })
+}
+
+/// An error as it was, and what a person can do about it.
+#[derive(Debug)]
+pub(crate) struct Hinted {
+    pub(crate) hint: Option<String>,
+    error: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl std::fmt::Display for Hinted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Hinted {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::Write;
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
+use crate::assemble::Hinted;
 use crate::config::{Log, LogFormat};
 
 /// Starts logging. Errors when the level is neither a level nor filter directives.
@@ -37,7 +38,11 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 pub(crate) fn print_failure(error: &anyhow::Error) {
     let mut text = format!("gantryd: {error}\n");
     for cause in error.chain().skip(1) {
-        text.push_str(&format!("  because: {cause}\n"));
+        text.extend(["  because: ", &cause.to_string(), "\n"]);
+    }
+    let hint = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()?.hint.clone());
+    if let Some(hint) = hint {
+        text.extend(["hint: ", &hint, "\n"]);
     }
     // Nobody is left to tell when standard error is gone too.
     let _unwritable = std::io::stderr().write_all(text.as_bytes());

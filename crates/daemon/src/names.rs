@@ -1,10 +1,7 @@
-//! Names for containers whose creators gave none: an adjective and a noun of the harbour, with a number
-//! when both are taken.
+//! Names for containers whose creators gave none: an adjective and a noun of the harbour, with digits of the
+//! id when somebody has that name already.
 
-use gantry_store::Store;
-use gantry_types::{ContainerId, ContainerName, Namespace};
-
-use crate::tables::CONTAINER_NAMES;
+use gantry_types::{ContainerId, ContainerName};
 
 const ADJECTIVES: [&str; 32] = [
     "amber", "brisk", "calm", "clear", "copper", "coral", "daring", "eager", "fair", "gentle", "golden",
@@ -17,19 +14,34 @@ const NOUNS: [&str; 32] = [
     "hoist", "hull", "jetty", "keel", "lantern", "mast", "pier", "quay", "rudder", "winch",
 ];
 
-/// A free name for the container `id`, which is random and so decides the words.
-pub(crate) fn generate(store: &Store, namespace: &Namespace, id: &ContainerId) -> ContainerName {
+/// An adjective and a noun for the container `id`, which is random and so decides them.
+pub(crate) fn words(id: &ContainerId) -> ContainerName {
+    name(&pair(id))
+}
+
+/// The same with digits of the id, which nobody else has.
+pub(crate) fn with_digits(id: &ContainerId) -> ContainerName {
+    name(&format!("{}_{}", pair(id), id.short()))
+}
+
+fn pair(id: &ContainerId) -> String {
     let digits: Vec<usize> =
         id.as_str().bytes().map(|digit| char::from(digit).to_digit(16).map_or(0, |d| d as usize)).collect();
-    let words =
-        format!("{}_{}", ADJECTIVES[digits[0] * 2 + digits[1] % 2], NOUNS[digits[2] * 2 + digits[3] % 2]);
-    let is_free =
-        |name: &ContainerName| store.get(&CONTAINER_NAMES, &(namespace.clone(), name.clone())).is_none();
-    let parse = |text: &str| text.parse::<ContainerName>().expect("words, digits and underscores are a name");
-    let plain = parse(&words);
-    if is_free(&plain) {
-        return plain;
+    format!("{}_{}", ADJECTIVES[digits[0] * 2 + digits[1] % 2], NOUNS[digits[2] * 2 + digits[3] % 2])
+}
+
+fn name(text: &str) -> ContainerName {
+    text.parse().expect("words, digits and underscores are a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_decides_the_name() {
+        let id = ContainerId::from_random(&[0xff; 32]);
+        assert_eq!(words(&id).as_str(), "trim_winch");
+        assert_eq!(with_digits(&id).as_str(), "trim_winch_ffffffffffff");
     }
-    // Twelve random digits are taken by nobody; the transaction that takes the name checks again.
-    parse(&format!("{words}_{}", id.short()))
 }

@@ -46,6 +46,20 @@ pub(crate) enum Step {
     Erase,
 }
 
+impl Step {
+    fn records_an_end(self) -> bool {
+        match self {
+            Self::RecordExit(_) | Self::RecordStartFailed | Self::RecordLost => true,
+            Self::Prepare
+            | Self::Adopt
+            | Self::ReleaseShim
+            | Self::Sweep
+            | Self::RecordRemoving
+            | Self::Erase => false,
+        }
+    }
+}
+
 /// The steps from here to rest, in order.
 pub(crate) fn steps(state: ContainerState, auto_remove: bool, host: Host) -> Vec<Step> {
     let mut steps = Vec::with_capacity(5);
@@ -83,7 +97,10 @@ pub(crate) fn steps(state: ContainerState, auto_remove: bool, host: Host) -> Vec
         ContainerState::Creating | ContainerState::Created | ContainerState::Removing => false,
     };
     if auto_remove && ends_exited {
-        steps.extend([Step::RecordRemoving, Step::Erase]);
+        // Right behind the record of its end, so that both are on disk in one flush, and the shim waits for no other.
+        let recorded = steps.iter().position(|step| !step.records_an_end()).unwrap_or(steps.len());
+        steps.insert(recorded, Step::RecordRemoving);
+        steps.push(Step::Erase);
     }
     if state == ContainerState::Removing {
         steps.push(Step::Erase);

@@ -74,6 +74,12 @@ async fn live(config: Config) -> anyhow::Result<()> {
     if !daemon.tasks.drain().await {
         tracing::warn!("some tasks did not end in time");
     }
+    // Folders that containers share are left behind by each; those that are empty now go.
+    if let Err(error) =
+        gantry_runtime::cgroup::prune(&daemon.cgroups, &daemon.config.containers.cgroup_parent)
+    {
+        tracing::warn!(error = %error, "empty control groups were not all taken away");
+    }
     let store = daemon.store.clone();
     daemon.blocking.run(move || store.close()).await.map_err(assemble::with_hint)?;
     ended

@@ -61,13 +61,11 @@ pub(crate) struct ContainerStatus {
     pub exit: Option<Exit>,
     /// Why the last start failed, empty when it did not.
     pub error: String,
-    /// How often it was started again.
-    pub restarts: u32,
 }
 
 impl ContainerStatus {
     pub(crate) fn new(state: ContainerState) -> Self {
-        Self { state, pid: 0, started_unix_ns: 0, exit: None, error: String::new(), restarts: 0 }
+        Self { state, pid: 0, started_unix_ns: 0, exit: None, error: String::new() }
     }
 }
 

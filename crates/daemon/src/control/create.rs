@@ -13,7 +13,7 @@ use crate::names;
 use crate::requests::Guard;
 use crate::supervisor::{self, Found};
 use crate::tables::{
-    CONTAINER_NAMES, CONTAINER_STATUS, CONTAINERS, ContainerRecord, ContainerStatus, EventKind,
+    CONTAINER_NAMES, CONTAINER_STATUS, CONTAINERS, ContainerRecord, ContainerStatus, EventKind, IMAGES,
 };
 use crate::{clock, images};
 
@@ -24,14 +24,29 @@ impl Daemon {
         new: ContainerRequest,
         request: Option<&Guard<'_>>,
     ) -> Result<ContainerId, Error> {
-        let record = self.check(new)?;
+        let name_was_asked = new.name.is_some();
+        let mut record = self.check(new)?;
         let key = (record.namespace.clone(), record.id.clone());
-        let name_key = (record.namespace.clone(), record.name.clone());
         let status = ContainerStatus::new(ContainerState::Creating);
-        let ((), commit) = self.store.transaction(|tx| {
-            if let Some(holder) = tx.get(&CONTAINER_NAMES, &name_key) {
-                return Err(Error::NameTaken { name: record.name.clone(), holder: (*holder.value).clone() });
+        let (record, commit) = self.store.transaction(|tx| {
+            let image_key = (record.namespace.clone(), record.image.clone());
+            if tx.get(&IMAGES, &image_key).is_none() {
+                // Removed since it was looked up, and perhaps its layers with it.
+                return Err(Error::ImageNotFound {
+                    text: record.image.familiar(),
+                    namespace: record.namespace.to_string(),
+                });
             }
+            if let Some(holder) = tx.get(&CONTAINER_NAMES, &(record.namespace.clone(), record.name.clone())) {
+                if name_was_asked {
+                    return Err(Error::NameTaken {
+                        name: record.name.clone(),
+                        holder: (*holder.value).clone(),
+                    });
+                }
+                record.name = names::with_digits(&record.id);
+            }
+            let name_key = (record.namespace.clone(), record.name.clone());
             tx.insert(&CONTAINERS, &key, record.clone())?;
             tx.insert(&CONTAINER_STATUS, &key, status.clone())?;
             tx.insert(&CONTAINER_NAMES, &name_key, record.id.clone())?;
@@ -47,7 +62,8 @@ impl Daemon {
                 record.id.as_str(),
                 attributes,
                 &record.options.labels,
-            )
+            )?;
+            Ok(record)
         })?;
         let (durable, prepared) = tokio::join!(self.durable(commit), self.prepare_container(&record));
         if let Err(error) = durable.and(prepared) {
@@ -80,7 +96,7 @@ impl Daemon {
         let id = ContainerId::from_random(&rand::random());
         let name = match new.name {
             Some(name) => name,
-            None => names::generate(&self.store, &new.namespace, &id),
+            None => names::words(&id),
         };
         let record = ContainerRecord {
             namespace: new.namespace,

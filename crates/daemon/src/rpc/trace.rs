@@ -12,6 +12,7 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use crate::assemble::Daemon;
+use crate::clock;
 use crate::metrics::{MethodLabels, RequestLabels};
 use crate::serve::Peer;
 
@@ -66,7 +67,7 @@ where
             Some(Peer::Remote { address }) => tracing::info_span!("request", number, method, %address),
             None => tracing::info_span!("request", number, method),
         };
-        let began = now();
+        let began = clock::monotonic();
         let answer = span.in_scope(|| self.inner.call(request));
         let daemon = Arc::clone(&self.layer.daemon);
         Box::pin(
@@ -92,15 +93,24 @@ fn count<R>(daemon: &Daemon, method: String, response: &Response<R>, began: Inst
             tracing::error!(status = status.as_ref().map(Status::message), "failed");
         }
         tonic::Code::Ok => tracing::debug!("answered"),
-        _ => tracing::debug!(?code, status = status.as_ref().map(Status::message), "refused"),
+        tonic::Code::Cancelled
+        | tonic::Code::InvalidArgument
+        | tonic::Code::DeadlineExceeded
+        | tonic::Code::NotFound
+        | tonic::Code::AlreadyExists
+        | tonic::Code::PermissionDenied
+        | tonic::Code::ResourceExhausted
+        | tonic::Code::FailedPrecondition
+        | tonic::Code::Aborted
+        | tonic::Code::OutOfRange
+        | tonic::Code::Unimplemented
+        | tonic::Code::Unavailable
+        | tonic::Code::Unauthenticated => {
+            tracing::debug!(?code, status = status.as_ref().map(Status::message), "refused");
+        }
     }
     let method = if code == tonic::Code::Unimplemented { String::from("unknown") } else { method };
     let metrics = &daemon.metrics;
     metrics.requests.get_or_create(&RequestLabels { method: method.clone(), code: code as i32 }).inc();
     metrics.request_seconds.get_or_create(&MethodLabels { method }).observe(began.elapsed().as_secs_f64());
-}
-
-#[expect(clippy::disallowed_methods, reason = "a duration for a metric decides nothing")]
-fn now() -> Instant {
-    Instant::now()
 }

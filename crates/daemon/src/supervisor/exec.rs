@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{Streams, Supervisor, TerminalSize, stream_pair};
 use crate::error::Error;
+use crate::tables::EventKind;
 
 /// One exec as it is now.
 #[derive(Debug, Clone)]
@@ -72,6 +73,7 @@ impl Supervisor {
             args: process.args,
             exit: None,
         };
+        self.tell_event(EventKind::ContainerExecStart, [("exec_id".to_owned(), id.to_string())].into());
         let (sender, ended) = watch::channel(state.clone());
         self.forget_old_execs();
         self.execs.insert(id, sender);
@@ -90,6 +92,9 @@ impl Supervisor {
         };
         let exit = Exit { code: exited.exit_code, at_unix_ns: exited.at_unix_ns, oom_killed: false };
         exec.send_modify(|state| state.exit = Some(exit));
+        let more =
+            [("exec_id".to_owned(), exited.exec_id.clone()), ("exit_code".to_owned(), exit.code.to_string())];
+        self.tell_event(EventKind::ContainerExecExit, more.into());
     }
 
     /// The container ended, and every exec with it.

@@ -31,8 +31,8 @@ impl Supervisor {
         if self.status.state == ContainerState::Running {
             return Ok(self.status.clone());
         }
+        let began = clock::monotonic();
         let commit = self.record(ContainerEvent::Start, None, |status| {
-            status.restarts += u32::from(status.started_unix_ns != 0);
             status.exit = None;
             status.error.clear();
         })?;
@@ -56,15 +56,19 @@ impl Supervisor {
             Ok(()) => self.release_programme().await,
             Err(error) => Err(error),
         };
+        let metrics = &daemon.metrics;
         match started {
             Ok(started) => {
                 self.record_lazily(ContainerEvent::Started, Some(EventKind::ContainerStart), |status| {
                     status.pid = started.pid;
                     status.started_unix_ns = started.started_at_unix_ns;
                 });
+                metrics.container_starts.inc();
+                metrics.container_start_seconds.observe(began.elapsed().as_secs_f64());
                 Ok(self.status.clone())
             }
             Err(error) => {
+                metrics.container_start_failures.inc();
                 self.record_start_failed(&Chain(&error).to_string(), exit_code(&error));
                 self.waiting_attachments.clear();
                 self.settle(match self.shim {
@@ -82,7 +86,7 @@ impl Supervisor {
         self.record_lazily(ContainerEvent::StartFailed, Some(EventKind::ContainerExit), |status| {
             status.pid = 0;
             status.exit = Some(exit);
-            status.error = why.to_owned();
+            why.clone_into(&mut status.error);
         });
     }
 
@@ -127,20 +131,19 @@ impl Supervisor {
     }
 }
 
+/// What the container's exit code says of a start that failed, as shells and Docker have it.
 fn exit_code(error: &Error) -> u32 {
-    match error {
-        Error::Shim(ShimError::Failed(failure)) => match failure.kind() {
-            FailureKind::CommandNotFound => CODE_NOT_FOUND,
-            FailureKind::CommandNotExecutable => CODE_NOT_EXECUTABLE,
-            FailureKind::Unspecified
-            | FailureKind::InvalidRequest
-            | FailureKind::Unsupported
-            | FailureKind::WrongPhase
-            | FailureKind::NoSuchProcess
-            | FailureKind::AlreadyExists
-            | FailureKind::ResourceExhausted
-            | FailureKind::System => CODE_ENGINE,
-        },
-        _ => CODE_ENGINE,
+    let Error::Shim(ShimError::Failed(failure)) = error else { return CODE_ENGINE };
+    match failure.kind() {
+        FailureKind::CommandNotFound => CODE_NOT_FOUND,
+        FailureKind::CommandNotExecutable => CODE_NOT_EXECUTABLE,
+        FailureKind::Unspecified
+        | FailureKind::InvalidRequest
+        | FailureKind::Unsupported
+        | FailureKind::WrongPhase
+        | FailureKind::NoSuchProcess
+        | FailureKind::AlreadyExists
+        | FailureKind::ResourceExhausted
+        | FailureKind::System => CODE_ENGINE,
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use shim::{ShimClient, ShimConnection, ShimError};
 use crate::assemble::Daemon;
 use crate::error::Error;
 use crate::reconcile::Step;
-use crate::tables::{ContainerRecord, ContainerStatus};
+use crate::tables::{ContainerRecord, ContainerStatus, EventKind};
 use record::Pending;
 
 /// Commands that wait for one container's task.
@@ -190,6 +190,7 @@ impl Supervisor {
         let exec_id = exec.map(ToString::to_string).unwrap_or_default();
         let request = gantry_api::shim::v1::KillRequest { exec_id, signal, all };
         client.kill(request, None).await?;
+        self.tell_event(EventKind::ContainerKill, [("signal".to_owned(), signal.to_string())].into());
         Ok(())
     }
 
