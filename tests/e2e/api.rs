@@ -156,11 +156,7 @@ fn namespaces_do_not_see_each_other(world: &World) -> Result<()> {
         client.create_container(create(&image, "mine", "")).await?;
         let other = containers::ListContainersRequest { namespace: "other".into(), ..Default::default() };
         ensure!(client.list_containers(other).await?.into_inner().containers.is_empty());
-        let get = containers::GetContainerRequest {
-            namespace: "other".into(),
-            container: "mine".into(),
-            ..Default::default()
-        };
+        let get = containers::GetContainerRequest { namespace: "other".into(), container: "mine".into() };
         let refused =
             client.get_container(get).await.err().context("another tenant's container is not found")?;
         ensure!(refused.code() == tonic::Code::NotFound, "{refused:?}");

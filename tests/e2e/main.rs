@@ -16,6 +16,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use gantry_tests::machine::Machine;
 use gantry_tests::trial::Shared;
+use gantry_tests::wait::{seconds, until_true};
 use libtest_mimic::{Arguments, Trial};
 
 /// Lists the tests of a file, in the order in which they are written there.
@@ -82,10 +83,12 @@ fn run() -> Result<i32> {
     let conclusion = libtest_mimic::run(&arguments, all(&shared));
     let failed = conclusion.has_failed();
     drop(shared);
-    let now = Machine::look()?;
-    let added = now.added(&before);
-    if !arguments.list && !failed && !added.is_empty() {
-        println!("leak gate: the suite left behind\n    {}", added.join("\n    "));
+    // The kernel takes namespaces and cgroups away a moment after their last process.
+    let settled = until_true("the machine to be as it was", seconds(10), || {
+        Ok(arguments.list || failed || Machine::look()?.added(&before).is_empty())
+    });
+    if settled.is_err() {
+        println!("leak gate: the suite left behind\n    {}", Machine::look()?.added(&before).join("\n    "));
         return Ok(1);
     }
     Ok(i32::from(failed))
