@@ -109,17 +109,37 @@ async fn foreground(
     joined.join(target).await
 }
 
-/// Waits until the daemon has taken the container away, as `--rm` promises.
+/// Sees to it that the container is gone when the command ends, as `--rm` promises. The daemon would do it by
+/// itself, but only when it next writes to its disk; asking for it is not waiting for that.
 async fn removed(container: &Container, session: &Session) -> Result<(), Failure> {
-    let request = WaitContainerRequest {
+    let mut client = session.containers().await?;
+    let request = RemoveContainerRequest {
         namespace: session.namespace(),
         container: container.id.clone(),
-        condition: WaitCondition::Removed.into(),
+        ..RemoveContainerRequest::default()
     };
-    match session.containers().await?.wait_container(request).await.map_err(Failure::from) {
-        Ok(_) => Ok(()),
+    match client.remove_container(request.clone()).await.map_err(Failure::from) {
+        // The last of the output may be here before the exit is recorded there.
+        Err(failure) if failure.reason == "CONTAINER_STATE" => {
+            let waiting = WaitContainerRequest {
+                namespace: session.namespace(),
+                container: container.id.clone(),
+                condition: WaitCondition::NotRunning.into(),
+            };
+            gone(client.wait_container(waiting).await)?;
+            gone(client.remove_container(request).await)
+        }
         Err(failure) if failure.is_not_found() => Ok(()),
         Err(failure) => Err(failure),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Whether a call succeeded, or found that there is nothing left to do.
+fn gone<T>(answer: Result<T, tonic::Status>) -> Result<(), Failure> {
+    match answer.map_err(Failure::from) {
+        Err(failure) if !failure.is_not_found() => Err(failure),
+        Err(_) | Ok(_) => Ok(()),
     }
 }
 
