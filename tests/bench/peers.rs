@@ -162,7 +162,8 @@ impl Daemons {
             "--storage-driver",
             "overlay2",
         ]);
-        command.args(["--config-file", "/dev/null"]);
+        fs::write(folder.join("docker.json"), "{}")?;
+        command.arg("--config-file").arg(folder.join("docker.json"));
         let child = background(&mut command, &folder.join("dockerd.log"))?;
         self.dockerd = Some(child);
         until_true("dockerd to answer", seconds(30), || {

@@ -2,8 +2,8 @@
 //! [`execute`]. With feature `plan` (the daemon, the OCI command line) the compiler is here too; without it
 //! (the shim) only the plan's types and the executor are, with no JSON and no OCI types in the process.
 
-pub mod execute;
 pub mod cgroup;
+pub mod execute;
 pub mod plan;
 #[cfg(feature = "plan")]
 pub mod seccomp;
