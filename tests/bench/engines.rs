@@ -10,6 +10,7 @@ use crate::floor::Floor;
 use crate::gantry::Gantry;
 use crate::peers::{Daemons, Runtime, installed};
 use crate::stats::Samples;
+use crate::table::Table;
 
 /// Everything that can run a container here.
 pub(crate) struct Engines {
@@ -54,38 +55,41 @@ pub(crate) fn per_second(count: usize, took: Duration) -> f64 {
 }
 
 /// One container from nothing to nothing, by every engine.
-pub(crate) fn latency(engines: &mut Engines, bench: &Bench, rounds: usize) -> Result<Vec<Latency>> {
+pub(crate) fn latency(
+    engines: &mut Engines,
+    bench: &Bench,
+    rounds: usize,
+    table: &mut Table,
+) -> Vec<Latency> {
     let mut rows: Vec<Latency> = Vec::new();
-    let row = |rows: &mut Vec<Latency>, name: &str, measure: &mut dyn FnMut(&mut Samples) -> Result<()>| {
-        let place = rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
-            rows.push(Latency { name: name.to_owned(), samples: Samples::default() });
-            rows.len() - 1
-        });
-        measure(&mut rows[place].samples)
+    let mut row = |name: &str, measure: &mut dyn FnMut(&mut Samples) -> Result<()>| {
+        let mut samples = Samples::default();
+        if let Err(error) = measure(&mut samples) {
+            table.not_measured(name, &error);
+            return;
+        }
+        match rows.iter_mut().find(|row| row.name == name) {
+            Some(row) => row.samples.extend(samples),
+            None => rows.push(Latency { name: name.to_owned(), samples }),
+        }
     };
     for _ in 0..rounds {
-        row(&mut rows, "floor (bare system calls)", &mut |samples| engines.floor.run(bench, 40, samples))?;
-        row(&mut rows, "Gantry, gRPC create + start + wait + delete", &mut |samples| {
-            engines.gantry.cycles(40, samples)
-        })?;
-        row(&mut rows, "Gantry, `gantry run --rm`", &mut |samples| {
+        row("floor (bare system calls)", &mut |samples| engines.floor.run(bench, 40, samples));
+        row("Gantry, gRPC create + start + wait + delete", &mut |samples| engines.gantry.cycles(40, samples));
+        row("Gantry, `gantry run --rm`", &mut |samples| {
             repeat(20, samples, || engines.gantry.command_line_cycle())
-        })?;
+        });
         for (name, runtime) in &engines.runtimes {
-            row(&mut rows, &format!("`{name} run`, no daemon"), &mut |samples| {
-                repeat(20, samples, || runtime.cycle())
-            })?;
+            row(&format!("`{name} run`, no daemon"), &mut |samples| repeat(20, samples, || runtime.cycle()));
         }
         if let Some(daemons) = &engines.daemons {
-            row(&mut rows, "`ctr run --rm`", &mut |samples| repeat(5, samples, || daemons.ctr_cycle()))?;
+            row("`ctr run --rm`", &mut |samples| repeat(5, samples, || daemons.ctr_cycle()));
             if daemons.has_docker() {
-                row(&mut rows, "`docker run --rm`", &mut |samples| {
-                    repeat(4, samples, || daemons.docker_cycle())
-                })?;
+                row("`docker run --rm`", &mut |samples| repeat(4, samples, || daemons.docker_cycle()));
             }
         }
     }
-    Ok(rows)
+    rows
 }
 
 fn repeat(count: usize, samples: &mut Samples, mut cycle: impl FnMut() -> Result<()>) -> Result<()> {
@@ -98,21 +102,24 @@ fn repeat(count: usize, samples: &mut Samples, mut cycle: impl FnMut() -> Result
 }
 
 /// Containers a second with eight clients at once, by every engine.
-pub(crate) fn throughput(engines: &mut Engines, bench: &Bench) -> Result<Vec<(String, f64)>> {
-    let mut rows = vec![
-        ("floor (bare system calls)".to_owned(), engines.floor.throughput(bench, 400)?),
-        ("Gantry, gRPC, a connection per client".to_owned(), engines.gantry.throughput(400)?),
-    ];
+pub(crate) fn throughput(engines: &mut Engines, bench: &Bench, table: &mut Table) -> Vec<(String, f64)> {
+    let mut rows = Vec::new();
+    let mut row = |name: String, rate: Result<f64>| match rate {
+        Ok(rate) => rows.push((name, rate)),
+        Err(error) => table.not_measured(&format!("{name}, eight at once"), &error),
+    };
+    row("floor (bare system calls)".to_owned(), engines.floor.throughput(bench, 400));
+    row("Gantry, gRPC, a connection per client".to_owned(), engines.gantry.throughput(400));
     for (name, runtime) in &engines.runtimes {
-        rows.push((format!("`{name} run`"), side_by_side(160, || runtime.cycle())?));
+        row(format!("`{name} run`"), side_by_side(160, || runtime.cycle()));
     }
     if let Some(daemons) = &engines.daemons {
-        rows.push(("`ctr run --rm`".to_owned(), side_by_side(40, || daemons.ctr_cycle())?));
+        row("`ctr run --rm`".to_owned(), side_by_side(40, || daemons.ctr_cycle()));
         if daemons.has_docker() {
-            rows.push(("`docker run --rm`".to_owned(), side_by_side(24, || daemons.docker_cycle())?));
+            row("`docker run --rm`".to_owned(), side_by_side(24, || daemons.docker_cycle()));
         }
     }
-    Ok(rows)
+    rows
 }
 
 fn side_by_side(count: usize, cycle: impl Fn() -> Result<()> + Sync) -> Result<f64> {

@@ -17,6 +17,10 @@ impl Samples {
         self.microseconds.push(took);
     }
 
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.microseconds.extend(other.microseconds);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.microseconds.is_empty()
     }

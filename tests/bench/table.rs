@@ -48,6 +48,15 @@ impl Table {
         self.text.push('\n');
     }
 
+    /// Says what is missing in this run, and why.
+    pub(crate) fn not_measured(&mut self, what: &str, error: &anyhow::Error) {
+        let reason = format!("{error:#}").replace('\n', " ");
+        let line = format!("Not measured in this run: {what}, because {reason}\n");
+        if !self.text.contains(&line) {
+            self.line(&line);
+        }
+    }
+
     pub(crate) fn latency(&mut self, rows: &[Latency], filter_length: usize) {
         let median = |beginning: &str| {
             rows.iter().find(|row| row.name.starts_with(beginning)).map(|row| row.samples.median_ms())

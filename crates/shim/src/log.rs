@@ -53,6 +53,10 @@ pub(crate) struct Log {
     gathered_content: u64,
     /// Whether the segment ends in the middle of a record.
     torn: bool,
+    /// Whether the last record of each stream, standard output and error, leaves its line unfinished.
+    unfinished: [bool; 2],
+    /// The same as it is in the segment, without what is gathered: a segment ends where this is not so.
+    unfinished_in_segment: bool,
     dropped_bytes: u64,
 }
 
@@ -75,6 +79,8 @@ impl Log {
             gathered: Vec::new(),
             gathered_content: 0,
             torn: false,
+            unfinished: [false; 2],
+            unfinished_in_segment: false,
             dropped_bytes: 0,
         })
     }
@@ -120,6 +126,7 @@ impl Log {
         });
         self.gathered.extend_from_slice(content);
         self.gathered.push(b'\n');
+        self.unfinished[usize::from(stream == Stream::Stderr)] = !whole;
         self.gathered_content += u64::try_from(content.len()).expect("a length");
     }
 
@@ -132,6 +139,7 @@ impl Log {
         }
         self.gathered.clear();
         self.gathered_content = 0;
+        self.unfinished_in_segment = self.unfinished.contains(&true);
     }
 
     fn write_gathered(&mut self) -> io::Result<()> {
@@ -171,12 +179,14 @@ impl Log {
         }
     }
 
-    /// Makes sure that a segment is open and has room for what is gathered.
+    /// Makes sure that a segment is open and has room for what is gathered. A line is not split over two segments,
+    /// so that one whose beginning is dropped is dropped whole, unless it would double the segment.
     fn open_segment(&mut self) -> io::Result<()> {
         if self.segment.is_none() {
             self.continue_segment()?;
         }
-        if self.segment_bytes > 0 && self.segment_bytes + length(&self.gathered) > self.segment_bytes_max {
+        let bytes_max = self.segment_bytes_max * if self.unfinished_in_segment { 2 } else { 1 };
+        if self.segment_bytes > 0 && self.segment_bytes + length(&self.gathered) > bytes_max {
             self.next_segment();
             self.continue_segment()?;
         }
@@ -282,11 +292,29 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_comes_in_pieces_stays_in_one_segment_unless_it_is_endless() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut log = Log::open(dir.path(), 4096, 4).expect("open");
+        log.append(Stream::Stdout, &[b'a'; 3000]);
+        log.append(Stream::Stdout, &[b'a'; 3000]);
+        assert!(!dir.path().join("log.2").exists(), "the line's end is with its beginning");
+        log.append(Stream::Stdout, b"\n");
+        log.append(Stream::Stdout, b"next\n");
+        assert!(dir.path().join("log.2").exists(), "the next line begins the next segment");
+        for _ in 0..10 {
+            log.append(Stream::Stderr, &[b'b'; 3000]);
+        }
+        assert!(dir.path().join("log.4").exists(), "a line without an end does not grow a segment for ever");
+    }
+
+    #[test]
     fn old_segments_go_when_new_ones_begin() {
         let dir = tempfile::tempdir().expect("tempdir");
         let mut log = Log::open(dir.path(), 4096, 2).expect("open");
+        let mut line = [b'x'; 1500];
+        line[1499] = b'\n';
         for _ in 0..20 {
-            log.append(Stream::Stdout, &[b'x'; 1500]);
+            log.append(Stream::Stdout, &line);
         }
         let mut names: Vec<_> = std::fs::read_dir(dir.path())
             .expect("readable")
