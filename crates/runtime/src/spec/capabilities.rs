@@ -141,7 +141,7 @@ impl CapabilitySet {
     pub(crate) fn from_oci(capabilities: &Capabilities) -> Self {
         capabilities
             .iter()
-            .filter_map(|capability| Self::named(&capability.to_string()))
+            .map(|capability| Self::named(&capability.to_string()).expect("the table has every capability"))
             .fold(Self::EMPTY, Self::union)
     }
 }
