@@ -123,16 +123,7 @@ impl ContainerService for Service {
         let request = request.into_inner();
         let named = self.named(&request.namespace, &request.container)?;
         let signal = signal(&request.signal)?.unwrap_or(Signal::KILL).number().unsigned_abs();
-        let turn = self
-            .daemon
-            .requests
-            .turn(
-                &self.daemon.store,
-                &named.namespace,
-                convert::request_id(&request.request_id)?,
-                "KillContainer",
-            )
-            .await?;
+        let turn = self.turn(&named.namespace, &request.request_id, "KillContainer").await?;
         if let Turn::Work(guard) = turn {
             let all = request.all;
             self.handle(&named)?.ask(|reply| Command::Signal { exec: None, signal, all, reply }).await?;
@@ -150,16 +141,7 @@ impl ContainerService for Service {
         let request = request.into_inner();
         let named = self.named(&request.namespace, &request.container)?;
         let options = StopOptions { timeout_ms: request.timeout_ms, signal: signal(&request.signal)? };
-        let turn = self
-            .daemon
-            .requests
-            .turn(
-                &self.daemon.store,
-                &named.namespace,
-                convert::request_id(&request.request_id)?,
-                "RestartContainer",
-            )
-            .await?;
+        let turn = self.turn(&named.namespace, &request.request_id, "RestartContainer").await?;
         if let Turn::Work(guard) = turn {
             self.daemon.restart_container(&named.namespace, &named.id, options).await?;
             if let Some(guard) = guard {
@@ -193,16 +175,7 @@ impl ContainerService for Service {
     ) -> Result<Response<RemoveContainerResponse>, Status> {
         let request = request.into_inner();
         let namespace = convert::namespace(&request.namespace)?;
-        let turn = self
-            .daemon
-            .requests
-            .turn(
-                &self.daemon.store,
-                &namespace,
-                convert::request_id(&request.request_id)?,
-                "RemoveContainer",
-            )
-            .await?;
+        let turn = self.turn(&namespace, &request.request_id, "RemoveContainer").await?;
         let id = match turn {
             Turn::Done(id) => id,
             Turn::Work(guard) => {

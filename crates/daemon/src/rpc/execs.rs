@@ -19,11 +19,7 @@ use crate::supervisor::{Command, ExecState};
 pub(super) async fn start(service: &Service, request: StartExecRequest) -> Result<StartExecResponse, Status> {
     let named = service.named(&request.namespace, &request.container)?;
     let process = Box::new(gantry_types::ProcessOptions::try_from(request.process.unwrap_or_default())?);
-    let turn = service
-        .daemon
-        .requests
-        .turn(&service.daemon.store, &named.namespace, convert::request_id(&request.request_id)?, "StartExec")
-        .await?;
+    let turn = service.turn(&named.namespace, &request.request_id, "StartExec").await?;
     let exec = match turn {
         Turn::Done(id) => state(service, &named, &id).await?,
         Turn::Work(guard) => {

@@ -237,11 +237,7 @@ impl ImageService for Service {
         let request = request.into_inner();
         let namespace = convert::namespace(&request.namespace)?;
         let text = convert::identifier("image", &request.image)?;
-        let turn = self
-            .daemon
-            .requests
-            .turn(&self.daemon.store, &namespace, convert::request_id(&request.request_id)?, "RemoveImage")
-            .await?;
+        let turn = self.turn(&namespace, &request.request_id, "RemoveImage").await?;
         let Turn::Work(guard) = turn else { return Ok(Response::new(RemoveImageResponse::default())) };
         let removed = self.daemon.remove_image(&namespace, text, request.force).await?;
         if let Some(guard) = guard {

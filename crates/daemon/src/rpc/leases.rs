@@ -85,11 +85,7 @@ impl LeaseService for Service {
         let request = request.into_inner();
         let namespace = convert::namespace(&request.namespace)?;
         let labels = convert::labels(request.labels)?;
-        let turn = self
-            .daemon
-            .requests
-            .turn(&self.daemon.store, &namespace, convert::request_id(&request.request_id)?, "CreateLease")
-            .await?;
+        let turn = self.turn(&namespace, &request.request_id, "CreateLease").await?;
         let id: LeaseId = match turn {
             Turn::Done(id) => id.parse().map_err(Error::from)?,
             Turn::Work(guard) => {
@@ -143,11 +139,7 @@ impl LeaseService for Service {
         let request = request.into_inner();
         let namespace = convert::namespace(&request.namespace)?;
         let id: LeaseId = convert::id("id", &request.id)?;
-        let turn = self
-            .daemon
-            .requests
-            .turn(&self.daemon.store, &namespace, convert::request_id(&request.request_id)?, "DeleteLease")
-            .await?;
+        let turn = self.turn(&namespace, &request.request_id, "DeleteLease").await?;
         if let Turn::Work(guard) = turn {
             self.daemon.delete_lease(&namespace, &id).await?;
             if let Some(guard) = guard {

@@ -18,17 +18,33 @@ mod trace;
 use std::sync::Arc;
 
 use anyhow::Context;
-use gantry_types::MESSAGE_BYTES_MAX;
+use gantry_api::convert;
+use gantry_types::{MESSAGE_BYTES_MAX, Namespace};
+use tonic::Status;
 use tonic::service::Routes;
 
 pub(crate) use trace::TraceLayer;
 
 use crate::assemble::Daemon;
+use crate::requests::Turn;
 
 /// The daemon, as the services see it.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     daemon: Arc<Daemon>,
+}
+
+impl Service {
+    /// Whether the request of this id is to be carried out, or was already; an empty id is always new.
+    async fn turn(
+        &self,
+        namespace: &Namespace,
+        request_id: &str,
+        method: &'static str,
+    ) -> Result<Turn<'_>, Status> {
+        let id = convert::request_id(request_id)?;
+        Ok(self.daemon.requests.turn(&self.daemon.store, namespace, id, method).await?)
+    }
 }
 
 /// Declares each service with its limits, and its health.
