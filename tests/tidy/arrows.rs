@@ -18,9 +18,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("image", &["types", "linux"]),
     ("snapshot", &["types", "linux"]),
     ("runtime", &["types", "linux"]),
+    ("network", &["types", "linux"]),
     // processes
     ("shim", &["types", "linux", "api", "runtime"]),
-    ("daemon", &["types", "linux", "api", "store", "image", "snapshot", "runtime"]),
+    ("runtime-cli", &["types", "linux", "runtime"]),
+    ("netd", &["types", "linux", "network"]),
+    ("daemon", &["types", "linux", "api", "store", "image", "snapshot", "runtime", "network"]),
     ("cli", &["types", "api"]),
 ];
 
