@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::epoll;
-use rustix::event::{EventfdFlags, Timespec};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
 use crate::error::{Errno, Result, SyscallError};
 use crate::signal::{Signal, SignalSet};
@@ -75,6 +75,23 @@ impl Poller {
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+}
+
+/// Waits until one descriptor is readable or its peer is gone; false when the limit passed first. Allocates
+/// nothing.
+pub fn wait_readable(source: BorrowedFd<'_>, limit: Option<Duration>) -> Result<bool> {
+    let limit = limit.map(|limit| Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    loop {
+        let mut sources = [PollFd::from_borrowed_fd(source, PollFlags::IN)];
+        match rustix::event::poll(&mut sources, limit.as_ref()) {
+            // The limit begins anew: a signal is rare, and nobody counts on the moment.
+            Err(Errno::INTR) => {}
+            polled => return polled.map(|count| count > 0).map_err(SyscallError::fd("poll", source)),
+        }
     }
 }
 

@@ -27,6 +27,11 @@ pub fn seal(name: &str, source: &mut (impl Read + Seek)) -> io::Result<OwnedFd> 
     Ok(descriptor)
 }
 
+/// An empty file in memory that is not to be executed. Allocates nothing.
+pub fn new(name: &std::ffi::CStr) -> Result<OwnedFd> {
+    rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map_err(SyscallError::caller("memfd_create"))
+}
+
 /// Whether a file is sealed against every change.
 pub fn is_sealed(file: std::os::fd::BorrowedFd<'_>) -> bool {
     let needed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;

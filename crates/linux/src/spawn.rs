@@ -75,7 +75,7 @@ impl Spawn<'_> {
         let blocked = signal::set_blocked(SignalSet::ALL)?;
         let middle = run_middle(&middle_stack, &mut shared);
         let restored = signal::set_blocked(blocked);
-        wait::wait_pid(middle?)?;
+        wait::wait_child(middle?)?;
         restored?;
         // SAFETY: the kernel wrote it into this process's table for the middle, and nobody else knows it.
         let pidfd = (shared.pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(shared.pidfd) });

@@ -64,8 +64,8 @@ pub fn reap_any() -> Result<Option<(Pid, Exit)>> {
     }
 }
 
-/// Waits for one child by its number, whatever signal it raises at its end.
-pub(crate) fn wait_pid(pid: Pid) -> Result<Exit> {
+/// Waits for one child by its number, whatever signal it raises at its end, and reaps it.
+pub fn wait_child(pid: Pid) -> Result<Exit> {
     let number = pid.as_raw().cast_unsigned();
     let ended = waitid(libc::P_PID, number, libc::__WALL, Object::Process(pid.as_raw()))?;
     ended

@@ -54,8 +54,8 @@ fn compile(spec: &Spec, lower: &str, folder: &Path) -> Result<Plan, Box<dyn Erro
     let input = PlanInput {
         rootfs: Rootfs { root: Some(Root::Overlay(overlay)) },
         cgroups: cgroup::Host::read()?,
-        init: false,
         filter: filter.map(seccomp::compile).transpose()?,
+        ..PlanInput::default()
     };
     Ok(plan::compile(spec, &input)?)
 }

@@ -9,15 +9,19 @@
 
 mod beneath;
 mod child;
+mod created;
 mod error;
+mod gate;
 mod handshake;
+mod hook;
 mod init;
 mod join;
 mod prepare;
 mod process;
 mod steps;
+mod words;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use gantry_linux::clone::{Clone, CloneOptions, clone};
 use gantry_linux::namespace::Namespaces;
@@ -26,12 +30,17 @@ use gantry_linux::signal::{Signal, send_to_pidfd};
 use gantry_linux::wait::wait_pidfd;
 use gantry_linux::{Errno, Pid, SyscallError};
 
+pub use created::{Created, Running};
 pub use error::{ExecuteError, Failure, Operation};
+pub use gate::{Gate, open_gate};
+pub use hook::{poststart, poststop};
 
-use self::handshake::{Answer, Trouble, Word};
+use self::created::Unstarted;
+use self::handshake::Word;
 use self::process::ReadyProcess;
+use self::words::Words;
 use crate::cgroup::{Cgroup, CgroupError};
-use crate::plan::{self, ExecPlan, Op, Plan};
+use crate::plan::{self, ExecPlan, NamespaceKind, Op, Plan};
 
 /// Where a process's standard input, output and error go.
 #[derive(Debug)]
@@ -60,31 +69,43 @@ pub struct Process {
     pub terminal: Option<OwnedFd>,
 }
 
-/// A container that is set up and waits for its start. Dropped unstarted, it is killed and reaped, and its
-/// control group is removed.
+/// What a caller gives beside the plan. From [`Stdio`] alone it is a process that dies with its creator and
+/// gets nothing else.
 #[derive(Debug)]
-#[must_use = "a container that is not started is killed"]
-pub struct Created {
-    // `None` only once it is started or torn down.
-    process: Option<Process>,
-    cgroup: Unstarted,
-    socket: OwnedFd,
-    words: Words,
+pub struct Input {
+    /// Standard input, output and error.
+    pub stdio: Stdio,
+    /// The namespaces that the plan expects to be passed.
+    pub namespaces: Vec<(NamespaceKind, OwnedFd)>,
+    /// How many descriptors from 3 on stay open in the command, under their numbers.
+    pub preserved: u32,
+    /// Where the container waits for its start, instead of on its creator ([`Created::leave`]). It does not
+    /// die with its creator then.
+    pub gate: Option<Gate>,
+    /// Whether it outlives its creator without a gate.
+    pub orphan: bool,
+    /// The out-of-memory score adjustment when the plan has none; `None` keeps the creator's.
+    pub oom_score_adj: Option<i32>,
 }
 
-/// A container whose command runs.
-#[derive(Debug)]
-pub struct Running {
-    /// Its first process.
-    pub process: Process,
-    /// Its control group, which the caller removes after the end; `None` when the plan has none.
-    pub cgroup: Option<Cgroup>,
+impl From<Stdio> for Input {
+    fn from(stdio: Stdio) -> Self {
+        let oom_score_adj = Some(0);
+        Self { stdio, namespaces: Vec::new(), preserved: 0, gate: None, orphan: false, oom_score_adj }
+    }
+}
+
+impl Input {
+    fn outlives_creator(&self) -> bool {
+        self.orphan || self.gate.is_some()
+    }
 }
 
 /// Sets a container up, everything but the exec of its command.
-pub fn create(plan: &Plan, stdio: Stdio) -> Result<Created, ExecuteError> {
-    let ready = prepare::prepare(plan, stdio)?;
-    let (oom_score_adj, words) = (ready.process.oom_score_adj, Words::of(&ready.process));
+pub fn create(plan: &Plan, input: impl Into<Input>) -> Result<Created, ExecuteError> {
+    let ready = prepare::prepare(plan, input.into())?;
+    let (words, gated) = (Words::of(plan)?, ready.input.gate.is_some());
+    let oom_score_adj = oom_score(plan.process.as_ref(), &ready.input);
     let (ours, theirs) = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;
     let waits = plan.steps.iter().any(|step| matches!(step.op, Some(Op::EnterCgroupNamespace(_))));
     let cgroup = plan.cgroup.as_ref().map(Cgroup::create).transpose().map_err(|error| of_cgroup(&error))?;
@@ -98,16 +119,16 @@ pub fn create(plan: &Plan, stdio: Stdio) -> Result<Created, ExecuteError> {
         Clone::Child => child::run(ready, &theirs, ours),
         Clone::Parent { pid, pidfd } => (pid, pidfd),
     };
+    drop((theirs, ready));
     let process = Some(Process { pid, pidfd, terminal: None });
-    let mut created = Created { process, cgroup, socket: ours, words };
-    drop(theirs);
+    let hooks = plan.hooks.clone().map(Box::new);
+    let mut created = Created { process, cgroup, socket: ours, words, hooks, gated };
     created.join_cgroup()?;
     if waits {
         say(&created.socket, Word::InCgroup)?;
     }
-    set_oom_score(created.pid(), oom_score_adj)?;
-    let terminal = await_ready(&created.socket, &created.words, Some(plan))?;
-    created.process_mut().terminal = terminal;
+    set_oom_score(pid, oom_score_adj)?;
+    created.await_ready(Some(plan))?;
     Ok(created)
 }
 
@@ -117,189 +138,43 @@ pub fn exec(
     plan: &ExecPlan,
     target: BorrowedFd<'_>,
     cgroup: Option<&Cgroup>,
-    stdio: Stdio,
+    input: impl Into<Input>,
 ) -> Result<Process, ExecuteError> {
+    let input = input.into();
     let bad = |what: &str, errno| ExecuteError::new(Operation::Plan, what, errno);
     if plan.version == 0 || plan.version > plan::VERSION {
         return Err(bad("version", Errno::NOSYS));
     }
     let asked = plan.process.as_ref().ok_or_else(|| bad("process", Errno::INVAL))?;
-    if asked.terminal.is_some() != matches!(stdio, Stdio::Terminal) {
+    if asked.terminal.is_some() != matches!(input.stdio, Stdio::Terminal) {
         return Err(bad("terminal", Errno::INVAL));
     }
     let mut namespaces = Namespaces::empty();
     for kind in plan.namespaces() {
         namespaces |= prepare::flag(kind)?;
     }
-    let ready = ReadyProcess::new(asked)?;
+    let ready = ReadyProcess::new(asked, &input)?;
+    let words = Words::of_process(asked);
+    let oom_score_adj = oom_score(Some(asked), &input);
     let sockets = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;
     let (pid, pidfd, socket) = {
         let cgroup = cgroup.and_then(Cgroup::clone_target);
-        join::clone_into(namespaces, target, cgroup, &ready, &stdio, sockets)?
+        join::clone_into(namespaces, target, cgroup, &ready, &input, sockets)?
     };
-    drop(stdio);
-    let process = Process { pid, pidfd, terminal: None };
+    drop((input, ready));
+    let process = Some(Process { pid, pidfd, terminal: None });
     // The control group is the container's: it is not this process's to remove.
-    let mut created =
-        Created { process: Some(process), cgroup: Unstarted(None), socket, words: Words::of(&ready) };
+    let mut created = Created { process, cgroup: Unstarted(None), socket, words, hooks: None, gated: false };
     if let Some(cgroup) = cgroup {
         cgroup.join(pid).map_err(|error| of_cgroup(&error))?;
     }
-    set_oom_score(pid, ready.oom_score_adj)?;
-    drop(ready);
-    let terminal = await_ready(&created.socket, &created.words, None)?;
-    created.process_mut().terminal = terminal;
+    set_oom_score(pid, oom_score_adj)?;
+    created.await_ready(None)?;
     created.start().map(|running| running.process)
 }
 
-impl Created {
-    /// The first process's id in the caller's pid namespace.
-    pub fn pid(&self) -> Pid {
-        self.process_ref().pid
-    }
-
-    /// The first process's pidfd.
-    pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.process_ref().pidfd.as_fd()
-    }
-
-    /// The control group, if the plan has one.
-    pub fn cgroup(&self) -> Option<&Cgroup> {
-        self.cgroup.0.as_ref()
-    }
-
-    /// Takes the master of the terminal out, if there is one and it was not taken yet.
-    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
-        self.process_mut().terminal.take()
-    }
-
-    /// Lets the command run. Returns once the exec succeeded; after an error everything is torn down.
-    pub fn start(mut self) -> Result<Running, ExecuteError> {
-        say(&self.socket, Word::Start)?;
-        match handshake::hear(&self.socket).map_err(|error| failed(Operation::Handshake, &error))? {
-            Answer::Closed => {}
-            Answer::Trouble(trouble) => return Err(self.words.error(trouble, None)),
-            Answer::Ready | Answer::Master(_) => {
-                return Err(ExecuteError::new(Operation::Handshake, "", Errno::PROTO));
-            }
-        }
-        let process =
-            self.process.take().ok_or_else(|| ExecuteError::new(Operation::Ended, "", Errno::CHILD))?;
-        Ok(Running { process, cgroup: self.cgroup.0.take() })
-    }
-
-    fn join_cgroup(&self) -> Result<(), ExecuteError> {
-        let joined = self.cgroup.0.as_ref().map_or(Ok(()), |cgroup| cgroup.join(self.pid()));
-        joined.map_err(|error| of_cgroup(&error))
-    }
-
-    fn process_ref(&self) -> &Process {
-        self.process.as_ref().expect("it is there until it is started")
-    }
-
-    fn process_mut(&mut self) -> &mut Process {
-        self.process.as_mut().expect("it is there until it is started")
-    }
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        if let Some(process) = self.process.take() {
-            kill_and_reap(process.pidfd.as_fd());
-        }
-    }
-}
-
-/// The control group of a container that is not started: removed, with whoever is in it, when it is dropped.
-#[derive(Debug)]
-struct Unstarted(Option<Cgroup>);
-
-impl Drop for Unstarted {
-    fn drop(&mut self) {
-        if let Some(cgroup) = self.0.take() {
-            // What stays is found by its name later; the failure that led here is the one that is told.
-            let _ = cgroup.kill();
-            let _ = cgroup.remove();
-        }
-    }
-}
-
-/// What is kept of a plan for the errors of its start: nothing else of it outlives [`create`].
-#[derive(Debug)]
-struct Words {
-    command: String,
-    cwd: String,
-}
-
-impl Words {
-    fn of(process: &ReadyProcess) -> Self {
-        Self {
-            command: process.command().to_string_lossy().into_owned(),
-            cwd: process.cwd().to_string_lossy().into_owned(),
-        }
-    }
-
-    /// A child's numbers as an error. The plan is there while the child carries its steps out.
-    fn error(&self, trouble: Trouble, plan: Option<&Plan>) -> ExecuteError {
-        let Trouble { operation, step, item, errno } = trouble;
-        let (step, item) = (step as usize, item as usize);
-        let step = plan.and_then(|plan| plan.steps.get(step)).and_then(|step| step.op.as_ref());
-        let object = match (operation, step) {
-            (Operation::Exec, _) => self.command.clone(),
-            (Operation::WorkingDir, _) => self.cwd.clone(),
-            (Operation::Namespace, _) => {
-                let joined = plan.iter().flat_map(|plan| &plan.namespaces).filter(|one| !one.path.is_empty());
-                joined.map(|one| one.path.clone()).nth(item).unwrap_or_default()
-            }
-            (Operation::Rlimit, _) => {
-                let limits = plan.and_then(|plan| plan.process.as_ref()).map(|process| &process.rlimits);
-                limits.and_then(|limits| limits.get(item)).map(rlimit_name).unwrap_or_default().to_owned()
-            }
-            (_, Some(op)) => object_of(op, item),
-            (_, None) => String::new(),
-        };
-        ExecuteError { operation, object, errno }
-    }
-}
-
-fn rlimit_name(limit: &plan::Rlimit) -> &'static str {
-    let known = gantry_linux::process::LIMITS.iter().find(|(_, number)| *number == limit.resource);
-    known.map_or("", |(name, _)| *name)
-}
-
-fn object_of(op: &Op, item: usize) -> String {
-    let nth = |paths: &[String]| paths.get(item).cloned().unwrap_or_default();
-    match op {
-        Op::Mount(mount) => format!("{} at {}", mount.fstype, mount.target),
-        Op::Bind(bind) => format!("{} at {}", bind.source, bind.target),
-        Op::Device(device) => device.path.clone(),
-        Op::Symlink(link) => link.path.clone(),
-        Op::Folder(folder) => folder.path.clone(),
-        Op::Mask(mask) => nth(&mask.paths),
-        Op::Readonly(readonly) => nth(&readonly.paths),
-        Op::Hostname(name) | Op::Domainname(name) => name.name.clone(),
-        Op::Sysctl(sysctl) => sysctl.path.clone(),
-        Op::Console(_) | Op::RootAttributes(_) | Op::Loopback(_) | Op::EnterCgroupNamespace(_) => {
-            String::new()
-        }
-    }
-}
-
-/// Waits until the child is set up; returns the master of its terminal.
-fn await_ready(
-    socket: &OwnedFd,
-    words: &Words,
-    plan: Option<&Plan>,
-) -> Result<Option<OwnedFd>, ExecuteError> {
-    let mut terminal = None;
-    loop {
-        match handshake::hear(socket).map_err(|error| failed(Operation::Handshake, &error))? {
-            Answer::Master(master) => terminal = Some(master),
-            Answer::Ready => return Ok(terminal),
-            Answer::Trouble(trouble) => return Err(words.error(trouble, plan)),
-            Answer::Closed => return Err(ExecuteError::new(Operation::Ended, "", Errno::CHILD)),
-        }
-    }
+fn oom_score(process: Option<&plan::Process>, input: &Input) -> Option<i32> {
+    process.and_then(|process| process.oom_score_adj).or(input.oom_score_adj)
 }
 
 /// A child that is already ending has closed its socket; why is what it said before that.
@@ -310,7 +185,8 @@ fn say(socket: &OwnedFd, word: Word) -> Result<(), ExecuteError> {
     }
 }
 
-fn set_oom_score(pid: Pid, score: i32) -> Result<(), ExecuteError> {
+fn set_oom_score(pid: Pid, score: Option<i32>) -> Result<(), ExecuteError> {
+    let Some(score) = score else { return Ok(()) };
     let set = ProcFs::open().and_then(|proc| proc.set_oom_score_adjustment(Some(pid), score));
     set.map_err(|error| ExecuteError::new(Operation::OomScore, score.to_string(), error.errno))
 }

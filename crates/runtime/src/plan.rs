@@ -7,6 +7,7 @@
 mod compile;
 #[cfg(feature = "plan")]
 mod error;
+mod hooks;
 mod process;
 mod step;
 
@@ -14,6 +15,7 @@ mod step;
 pub use compile::{PlanInput, compile, compile_exec};
 #[cfg(feature = "plan")]
 pub use error::PlanError;
+pub use hooks::{Hook, Hooks};
 pub use process::{Capabilities, ExecPlan, Process, Rlimit, Seccomp, Terminal};
 pub use step::{
     Bind, Console, Device, EnterCgroupNamespace, Folder, Loopback, Mask, Mount, Name, Op, Readonly,
@@ -22,8 +24,9 @@ pub use step::{
 
 use crate::cgroup::CgroupPlan;
 
-/// The version of plans this code writes, and the highest that it carries out.
-pub const VERSION: u32 = 1;
+/// The highest version that this code carries out. A plan says the lowest one that is enough for it: 1, or 2
+/// when it has something that came later (the fields say so), so that an older shim refuses only those.
+pub const VERSION: u32 = 2;
 
 /// Everything that starting one container means. Executed in this order: cgroup, root filesystem and bind
 /// sources on the host side; clone; then in the child mount propagation, root, `steps` in their order, the
@@ -54,6 +57,9 @@ pub struct Plan {
     /// The control group, made before the process; absent leaves it in the executor's.
     #[prost(message, optional, tag = "8")]
     pub cgroup: Option<CgroupPlan>,
+    /// The operator's programmes. Version 2.
+    #[prost(message, optional, tag = "9")]
+    pub hooks: Option<Hooks>,
 }
 
 /// Where the root filesystem comes from.
@@ -104,6 +110,9 @@ pub struct Namespace {
     /// The namespace file to join; empty means a new one.
     #[prost(string, tag = "2")]
     pub path: String,
+    /// Whether the executor's caller passes the namespace as an open descriptor; `path` is empty. Version 2.
+    #[prost(bool, tag = "3")]
+    pub passed: bool,
 }
 
 /// The kinds of namespaces that plans know.
@@ -123,4 +132,13 @@ pub enum NamespaceKind {
     Network = 5,
     /// The cgroup root that is seen; made by the step [`EnterCgroupNamespace`], after the child is in its cgroup.
     Cgroup = 6,
+}
+
+impl Plan {
+    /// The lowest executor version that carries everything in it out.
+    #[cfg(feature = "plan")]
+    fn lowest_version(&self) -> u32 {
+        let second = self.hooks.is_some() || self.namespaces.iter().any(|namespace| namespace.passed);
+        if second { 2 } else { 1 }
+    }
 }

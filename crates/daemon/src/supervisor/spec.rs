@@ -170,6 +170,7 @@ impl Daemon {
             cgroups: self.cgroups.clone(),
             init: record.options.init,
             filter,
+            ..PlanInput::default()
         };
         Ok(plan::compile(spec, &input)?)
     }

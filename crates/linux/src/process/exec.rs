@@ -100,10 +100,9 @@ pub fn close_from(first: u32) -> Result<()> {
     close_range(first, u32::MAX, 0)
 }
 
-/// Closes every descriptor from 3 up but these. Owned descriptors among the closed ones must not be used or
+/// Closes every descriptor from `first` up but these. Owned descriptors among the closed ones must not be used or
 /// dropped afterwards: for a child that never returns.
-pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut first = 3;
+pub fn close_all_but(mut first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
     loop {
         // The next one to keep, without sorting and so without memory: they are few.
         let kept = keep.iter().map(|fd| sys::number(*fd)).filter(|number| *number >= first).min();

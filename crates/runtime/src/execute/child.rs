@@ -6,21 +6,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use gantry_linux::mount::{self, Propagation};
 use gantry_linux::namespace::enter;
 use gantry_linux::process::{self as linux, exit_now};
-use gantry_linux::signal::Signal;
 use gantry_linux::tty::Pty;
 
-use super::handshake::{Trouble, Word, await_word, tell_master, tell_ready, tell_trouble};
-use super::prepare::Ready;
+use super::handshake::{Ask, Trouble, Word, ask, await_word, tell_master, tell_ready, tell_trouble};
+use super::prepare::{Ready, ReadyHooks};
 use super::process::{ReadyProcess, at, three, trouble};
 use super::steps::{Setup, operation};
-use super::{Operation, Stdio, init};
+use super::{Input, Operation, Stdio, hook, init};
 
 /// Sets the container up from inside, waits for the start, and runs the command. The parent's end of the
 /// socket is closed first, so that the end of the parent is seen.
 pub(super) fn run(mut ready: Ready<'_>, socket: &OwnedFd, parents: OwnedFd) -> ! {
     drop(parents);
     match set_up(&mut ready, socket.as_fd()) {
-        Ok(()) => start(&ready.process, socket.as_fd(), ready.init),
+        Ok(state) => start(&ready.process, &Release::of(&ready.input, socket), ready.init, state.as_ref()),
         Err(failed) => {
             tell_trouble(socket.as_fd(), failed);
             exit_now(125)
@@ -28,28 +27,53 @@ pub(super) fn run(mut ready: Ready<'_>, socket: &OwnedFd, parents: OwnedFd) -> !
     }
 }
 
-/// Waits for the word to start, then execs. Also the end of a joining process.
-pub(super) fn start(process: &ReadyProcess, socket: BorrowedFd<'_>, init: bool) -> ! {
+/// Where the word to start comes from, and where trouble is told afterwards.
+pub(super) struct Release<'a> {
+    hears: BorrowedFd<'a>,
+    tells: BorrowedFd<'a>,
+}
+
+impl<'a> Release<'a> {
+    pub(super) fn of(input: &'a Input, socket: &'a OwnedFd) -> Self {
+        match &input.gate {
+            Some(gate) => Self { hears: gate.start.as_fd(), tells: gate.outcome.as_fd() },
+            None => Self { hears: socket.as_fd(), tells: socket.as_fd() },
+        }
+    }
+}
+
+/// Waits for the word to start, runs the hooks that belong here with the state that they read, then execs. Also
+/// the end of a joining process.
+pub(super) fn start(process: &ReadyProcess, release: &Release<'_>, init: bool, state: Option<&OwnedFd>) -> ! {
     // A parent that is gone takes the container along.
-    if await_word(socket, Word::Start).is_err() {
+    if await_word(release.hears, Word::Start).is_err() {
         exit_now(125);
     }
-    if init {
-        init::run(process, socket)
+    if let Some(state) = state {
+        for (item, one) in (0..).zip(&process.start_hooks) {
+            if let Err(errno) = hook::run(one, state.as_fd(), None) {
+                tell_trouble(release.tells, trouble(Operation::StartHook, item, errno));
+                exit_now(125);
+            }
+        }
     }
-    tell_trouble(socket, process.exec());
+    if init {
+        init::run(process, release.tells)
+    }
+    tell_trouble(release.tells, process.exec());
     exit_now(125)
 }
 
-fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<(), Trouble> {
-    at(Operation::Session, linux::set_parent_death_signal(Some(Signal::KILL)))?;
+/// Returns what the hooks at the start read, if there are any.
+fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Trouble> {
+    ready.process.die_with_creator()?;
     linux::set_umask(0);
     for (item, (namespace, kind)) in (0..).zip(&ready.joined) {
         enter(namespace.as_fd(), *kind).map_err(|error| trouble(Operation::Namespace, item, error.errno))?;
     }
     let propagation = if ready.slave_propagation { Propagation::Slave } else { Propagation::Private };
     at(Operation::Propagation, mount::set_propagation(c"/", propagation, true))?;
-    at(Operation::AttachRoot, mount::attach_at(ready.root.as_fd(), c"/"))?;
+    at(Operation::AttachRoot, mount::attach_at(ready.root.as_fd(), &ready.root_place))?;
 
     let mut setup = Setup::new(ready.root.as_fd(), socket, ready.null.take(), ready.process.terminal);
     for (number, step) in (0..).zip(&ready.steps) {
@@ -60,10 +84,33 @@ fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<(), Trouble> 
             errno,
         })?;
     }
-    change_root(ready.root.as_fd())?;
     let pty = setup.pty.take();
     drop(setup);
-    become_process(&ready.process, &ready.stdio, pty, socket, !ready.init)
+    let state = match ready.hooks.as_ref() {
+        Some(hooks) => run_hooks(hooks, socket)?,
+        None => None,
+    };
+    change_root(ready.root.as_fd())?;
+    become_process(&ready.process, &ready.input, pty, socket, !ready.init, state.as_ref())?;
+    Ok(state)
+}
+
+/// Those of the host and then those of the container's namespaces. What the ones at the start will read is
+/// made here, because a filter may forbid it later.
+fn run_hooks(hooks: &ReadyHooks<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Trouble> {
+    let fail = |item, errno| trouble(Operation::CreateHook, item, errno);
+    let pid = ask(socket, Ask::Hooks).map_err(|errno| trouble(Operation::Handshake, 0, errno))?;
+    if !hooks.create.is_empty() {
+        let state = hook::state(hooks.state, "creating", Some(pid)).map_err(|errno| fail(0, errno))?;
+        for (item, one) in (0..).zip(&hooks.create) {
+            hook::run(one, state.as_fd(), None).map_err(|errno| fail(item, errno))?;
+        }
+    }
+    if !hooks.at_start {
+        return Ok(None);
+    }
+    let state = hook::state(hooks.state, "created", Some(pid));
+    state.map(Some).map_err(|errno| trouble(Operation::StartHook, 0, errno))
 }
 
 /// The old root lies on top of the new one for a moment, and goes with everything on it.
@@ -77,12 +124,13 @@ fn change_root(root: BorrowedFd<'_>) -> Result<(), Trouble> {
 /// The process takes its stdio and its identity, closes everything else and says that it is ready.
 pub(super) fn become_process(
     process: &ReadyProcess,
-    stdio: &Stdio,
+    input: &Input,
     pty: Option<Pty>,
     socket: BorrowedFd<'_>,
     own_session: bool,
+    state: Option<&OwnedFd>,
 ) -> Result<(), Trouble> {
-    let files = match (stdio, &pty) {
+    let files = match (&input.stdio, &pty) {
         (Stdio::Descriptors { stdin, stdout, stderr }, _) => [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
         (Stdio::Terminal, Some(pty)) => three(&pty.peer),
         (Stdio::Terminal, None) => return Err(trouble(Operation::Terminal, 0, gantry_linux::Errno::NODEV)),
@@ -92,8 +140,13 @@ pub(super) fn become_process(
         at(Operation::Handshake, tell_master(socket, pty.master.as_fd()))?;
     }
     drop(pty);
-    // Nothing of the host's stays open, not even until the exec (CVE-2016-9962, CVE-2024-21626).
-    at(Operation::Stdio, linux::close_all_but(&[socket]))?;
+    // Nothing of the host's stays open, not even until the exec (CVE-2016-9962, CVE-2024-21626), but what the
+    // caller named.
+    let state = state.map_or(socket, AsFd::as_fd);
+    let (start, outcome) =
+        input.gate.as_ref().map_or((socket, socket), |gate| (gate.start.as_fd(), gate.outcome.as_fd()));
+    let kept = [socket, state, start, outcome];
+    at(Operation::Stdio, linux::close_all_but(3 + input.preserved, &kept))?;
     process.become_it(own_session)?;
     tell_ready(socket).map_err(|errno| trouble(Operation::Handshake, 0, errno))
 }

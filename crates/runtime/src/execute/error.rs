@@ -84,6 +84,12 @@ pub enum Operation {
     Init = 35,
     /// Running the command.
     Exec = 36,
+    /// Running a hook on the host.
+    Hook = 37,
+    /// Running a createContainer hook.
+    CreateHook = 38,
+    /// Running a startContainer hook.
+    StartHook = 39,
 }
 
 /// A plan that could not be carried out.
@@ -188,6 +194,9 @@ impl fmt::Display for Operation {
             Self::Session => "cannot start a session",
             Self::Init => "cannot start the command below init",
             Self::Exec => "cannot run the command",
+            Self::Hook => "the hook failed",
+            Self::CreateHook => "the createContainer hook failed",
+            Self::StartHook => "the startContainer hook failed",
         })
     }
 }
@@ -219,6 +228,9 @@ impl Classified for ExecuteError {
                 | Operation::Folder
                 | Operation::Sysctl
                 | Operation::Rlimit
+                | Operation::Hook
+                | Operation::CreateHook
+                | Operation::StartHook
                 | Operation::Namespace,
                 _,
             ) => Class::FailedPrecondition,
@@ -256,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_wire_form_keeps_every_fact() {
-        for number in 0..=36 {
+        for number in 0..=39 {
             let operation = Operation::try_from(number).expect("operations are numbered without holes");
             let error = ExecuteError::new(operation, "/x", Errno::PERM);
             assert_eq!(ExecuteError::from(error.to_failure()), error);

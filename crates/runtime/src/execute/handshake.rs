@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gantry_linux::socket::{self, Kind};
-use gantry_linux::{Errno, SyscallError};
+use gantry_linux::{Errno, Pid, SyscallError};
 
 use super::Operation;
 
@@ -29,21 +29,39 @@ pub(super) enum Answer {
     Trouble(Trouble),
     /// It closed its end: it execed, or it died.
     Closed,
+    /// It waits until something is done for it, and for [`Word::Go`].
+    Asks(Ask),
+}
+
+/// What the child cannot do itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// The hooks that run on the host before the change of root.
+    Hooks = 1,
 }
 
 /// What the parent says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     /// The child is in its cgroup.
-    InCgroup = 1,
+    InCgroup,
     /// Run the command.
-    Start = 2,
+    Start,
+    /// What was asked for is done; and the child's id in the parent's pid namespace.
+    Go(Pid),
 }
+
+const IN_CGROUP: u8 = 1;
+const GO: u8 = 3;
+/// The byte of [`Word::Start`], which also opens a gate.
+pub(super) const START: u8 = 2;
 
 const READY: u8 = 1;
 const TROUBLE: u8 = 2;
 const MASTER: u8 = 3;
-const PACKET_BYTES: usize = 14;
+const ASKS: u8 = 4;
+/// The longest packet.
+pub(super) const PACKET_BYTES: usize = 14;
 
 /// Two ends, the parent's first.
 pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), SyscallError> {
@@ -88,22 +106,58 @@ pub(super) fn tell_trouble(socket: BorrowedFd<'_>, trouble: Trouble) {
     let _ = rustix::io::write(socket, &trouble.to_bytes());
 }
 
+/// The child's side: has something done by the parent, and learns its own id there.
+pub(super) fn ask(socket: BorrowedFd<'_>, ask: Ask) -> Result<Pid, Errno> {
+    rustix::io::write(socket, &[ASKS, ask as u8])?;
+    match next_word(socket)? {
+        Word::Go(pid) => Ok(pid),
+        Word::InCgroup | Word::Start => Err(Errno::CONNRESET),
+    }
+}
+
 /// The child's side: waits for one word. An end of file means that the parent is gone.
 pub(super) fn await_word(socket: BorrowedFd<'_>, word: Word) -> Result<(), Errno> {
+    if next_word(socket)? == word { Ok(()) } else { Err(Errno::CONNRESET) }
+}
+
+fn next_word(socket: BorrowedFd<'_>) -> Result<Word, Errno> {
     let mut buffer = [0; PACKET_BYTES];
     loop {
-        match rustix::io::read(socket, &mut buffer) {
-            Ok(1) if buffer[0] == word as u8 => return Ok(()),
-            Ok(_) => return Err(Errno::CONNRESET),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
+        let length = match rustix::io::read(socket, &mut buffer) {
+            Err(Errno::INTR) => continue,
+            length => length?,
+        };
+        return match (length, buffer[0]) {
+            (1, IN_CGROUP) => Ok(Word::InCgroup),
+            (1, START) => Ok(Word::Start),
+            (5, GO) => {
+                let number = i32::from_ne_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]);
+                Pid::from_raw(number).map(Word::Go).ok_or(Errno::CONNRESET)
+            }
+            _ => Err(Errno::CONNRESET),
+        };
     }
 }
 
 /// The parent's side: says one word.
 pub(super) fn say(socket: &OwnedFd, word: Word) -> Result<(), SyscallError> {
-    socket::send(socket.as_fd(), &[word as u8], &[]).map(drop)
+    let mut bytes = [0; 5];
+    let length = match word {
+        Word::InCgroup => {
+            bytes[0] = IN_CGROUP;
+            1
+        }
+        Word::Start => {
+            bytes[0] = START;
+            1
+        }
+        Word::Go(pid) => {
+            bytes[0] = GO;
+            bytes[1..].copy_from_slice(&pid.as_raw().to_ne_bytes());
+            bytes.len()
+        }
+    };
+    socket::send(socket.as_fd(), &bytes[..length], &[]).map(drop)
 }
 
 /// The parent's side: waits for the child's next answer.
@@ -114,12 +168,18 @@ pub(super) fn hear(socket: &OwnedFd) -> Result<Answer, SyscallError> {
         Err(error) if error.errno == Errno::CONNRESET => socket::receive(socket.as_fd(), &mut buffer)?,
         received => received?,
     };
-    Ok(match (received.length, buffer[0]) {
-        (PACKET_BYTES, TROUBLE) => Answer::Trouble(Trouble::from_bytes(&buffer)),
+    Ok(answer(&buffer, received.length, received.descriptors.into_iter().next()))
+}
+
+/// What a packet says.
+pub(super) fn answer(buffer: &[u8; PACKET_BYTES], length: usize, beside: Option<OwnedFd>) -> Answer {
+    match (length, buffer[0]) {
+        (PACKET_BYTES, TROUBLE) => Answer::Trouble(Trouble::from_bytes(buffer)),
         (1, READY) => Answer::Ready,
-        (1, MASTER) => received.descriptors.into_iter().next().map_or(Answer::Closed, Answer::Master),
+        (1, MASTER) => beside.map_or(Answer::Closed, Answer::Master),
+        (2, ASKS) if buffer[1] == Ask::Hooks as u8 => Answer::Asks(Ask::Hooks),
         _ => Answer::Closed,
-    })
+    }
 }
 
 #[cfg(test)]

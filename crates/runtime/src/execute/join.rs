@@ -7,16 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use gantry_linux::clone::{Clone, CloneOptions, clone};
 use gantry_linux::namespace::{Namespaces, enter, enter_all_of, open_own};
 use gantry_linux::process::{self as linux, Pid, exit_now};
-use gantry_linux::signal::Signal;
 use gantry_linux::tty::{Pty, open_pty};
 use gantry_linux::{Errno, SyscallError};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::child::{become_process, start};
+use super::child::{Release, become_process, start};
 use super::handshake::{Trouble, tell_trouble};
 use super::process::{ReadyProcess, at, trouble};
 use super::steps::size;
-use super::{ExecuteError, Operation, Stdio};
+use super::{ExecuteError, Input, Operation, Stdio};
 
 /// Makes the child. It is set up when this returns in the parent, or not yet: the handshake tells.
 pub(super) fn clone_into(
@@ -24,7 +23,7 @@ pub(super) fn clone_into(
     target: BorrowedFd<'_>,
     cgroup: Option<BorrowedFd<'_>>,
     process: &ReadyProcess,
-    stdio: &Stdio,
+    input: &Input,
     sockets: (OwnedFd, OwnedFd),
 ) -> Result<(Pid, OwnedFd, OwnedFd), ExecuteError> {
     let fail = |operation, error: &SyscallError| ExecuteError::new(operation, error.to_string(), error.errno);
@@ -41,7 +40,7 @@ pub(super) fn clone_into(
     let cloned = clone(&CloneOptions { cgroup, ..CloneOptions::default() });
     if let Ok(Clone::Child) = cloned {
         drop(ours);
-        run(namespaces, target, process, stdio, &theirs);
+        run(namespaces, target, process, input, &theirs);
     }
     let back = own.map_or(Ok(()), |own| enter(own.as_fd(), Namespaces::PID));
     match cloned.map_err(|error| fail(Operation::Clone, &error))? {
@@ -60,11 +59,11 @@ fn run(
     namespaces: Namespaces,
     target: BorrowedFd<'_>,
     process: &ReadyProcess,
-    stdio: &Stdio,
+    input: &Input,
     socket: &OwnedFd,
 ) -> ! {
-    match set_up(namespaces, target, process, stdio, socket.as_fd()) {
-        Ok(()) => start(process, socket.as_fd(), false),
+    match set_up(namespaces, target, process, input, socket.as_fd()) {
+        Ok(()) => start(process, &Release::of(input, socket), false, None),
         Err(failed) => {
             tell_trouble(socket.as_fd(), failed);
             exit_now(125)
@@ -76,25 +75,25 @@ fn set_up(
     namespaces: Namespaces,
     target: BorrowedFd<'_>,
     process: &ReadyProcess,
-    stdio: &Stdio,
+    input: &Input,
     socket: BorrowedFd<'_>,
 ) -> Result<(), Trouble> {
-    at(Operation::Session, linux::set_parent_death_signal(Some(Signal::KILL)))?;
-    let kept = match stdio {
+    process.die_with_creator()?;
+    let kept = match &input.stdio {
         Stdio::Descriptors { stdin, stdout, stderr } => {
             [socket, target, stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
         }
         Stdio::Terminal => [socket, target, socket, socket, socket],
     };
-    at(Operation::Stdio, linux::close_all_but(&kept))?;
+    at(Operation::Stdio, linux::close_all_but(3 + input.preserved, &kept))?;
     linux::set_umask(0);
     at(Operation::Namespace, enter_all_of(target, namespaces - Namespaces::PID))?;
     at(Operation::WorkingDir, linux::change_directory(c"/"))?;
-    let pty = match stdio {
+    let pty = match &input.stdio {
         Stdio::Descriptors { .. } => None,
         Stdio::Terminal => Some(terminal(process)?),
     };
-    become_process(process, stdio, pty, socket, true)
+    become_process(process, input, pty, socket, true, None)
 }
 
 /// A pseudo terminal of the container's devpts, which the container may have replaced: what is opened is

@@ -11,13 +11,16 @@ use gantry_linux::path::{Node, verify_node};
 use gantry_linux::{Errno, SyscallError, mount};
 use rustix::fs::{Mode, OFlags};
 
+use super::hook::ReadyHook;
 use super::process::ReadyProcess;
-use super::{ExecuteError, Operation, Stdio, beneath};
-use crate::plan::{self, Bind, NamespaceKind, Op, Plan, Root};
+use super::{ExecuteError, Input, Operation, Stdio, beneath, hook};
+use crate::plan::{self, Bind, Hooks, NamespaceKind, Op, Plan, Root};
 
 /// A plan with everything opened. Borrowed strings are the plan's own.
 pub(super) struct Ready<'p> {
     pub(super) root: OwnedFd,
+    /// Where the root is attached before it becomes the root.
+    pub(super) root_place: CString,
     pub(super) new: Namespaces,
     pub(super) joined: Vec<(OwnedFd, Namespaces)>,
     pub(super) slave_propagation: bool,
@@ -25,8 +28,18 @@ pub(super) struct Ready<'p> {
     /// A detached copy of the host's null device, verified, if anything is masked.
     pub(super) null: Option<OwnedFd>,
     pub(super) process: ReadyProcess,
-    pub(super) stdio: Stdio,
+    pub(super) input: Input,
     pub(super) init: bool,
+    pub(super) hooks: Option<ReadyHooks<'p>>,
+}
+
+/// The hooks for which the child stops before its change of root.
+pub(super) struct ReadyHooks<'p> {
+    /// The state without its end.
+    pub(super) state: &'p str,
+    pub(super) create: Vec<ReadyHook>,
+    /// Whether others will run at the start, which read the state too.
+    pub(super) at_start: bool,
 }
 
 /// A step with its paths as C strings and its sources opened.
@@ -48,32 +61,54 @@ pub(super) enum ReadyStep<'p> {
 }
 
 /// Opens everything that a plan needs.
-pub(super) fn prepare(plan: &Plan, stdio: Stdio) -> Result<Ready<'_>, ExecuteError> {
+pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, ExecuteError> {
     let bad = |what: &str| ExecuteError::new(Operation::Plan, what, Errno::INVAL);
     if plan.version == 0 || plan.version > plan::VERSION {
         return Err(ExecuteError::new(Operation::Plan, format!("version {}", plan.version), Errno::NOSYS));
     }
     let process = plan.process.as_ref().ok_or_else(|| bad("process"))?;
-    if process.terminal.is_some() != matches!(stdio, Stdio::Terminal) {
+    if process.terminal.is_some() != matches!(input.stdio, Stdio::Terminal) {
         return Err(bad("terminal"));
     }
-    let (new, joined) = namespaces(plan)?;
+    let (new, joined) = namespaces(plan, std::mem::take(&mut input.namespaces))?;
     let steps = plan.steps.iter().map(|step| ready(step.op.as_ref().ok_or_else(|| bad("step"))?));
     let steps = steps.collect::<Result<Vec<_>, _>>()?;
     let masks = steps.iter().any(|step| matches!(step, ReadyStep::Mask(_)));
+    let mut process = ReadyProcess::new(process, &input)?;
+    let hooks = plan.hooks.as_ref().map(|hooks| ready_hooks(hooks, &mut process)).transpose()?;
+    let asked = plan.rootfs.as_ref().and_then(|rootfs| rootfs.root.as_ref()).ok_or_else(|| bad("rootfs"))?;
     Ok(Ready {
-        root: root(
-            plan.rootfs.as_ref().and_then(|rootfs| rootfs.root.as_ref()).ok_or_else(|| bad("rootfs"))?,
-        )?,
+        root: root(asked)?,
+        root_place: place(asked, plan.hooks.as_ref())?,
         new,
         joined,
         slave_propagation: plan.slave_propagation,
         steps,
         null: if masks { Some(null_device()?) } else { None },
-        process: ReadyProcess::new(process)?,
-        stdio,
+        process,
+        input,
         init: plan.init,
+        hooks: hooks.flatten(),
     })
+}
+
+/// Hooks that mount below the path of a root that is a folder find it there; otherwise the root lies on the
+/// old one, in nobody's way.
+fn place(root: &Root, hooks: Option<&Hooks>) -> Result<CString, ExecuteError> {
+    match (root, hooks) {
+        (Root::Folder(path), Some(hooks)) if hooks.at_create() => c_string(Operation::AttachRoot, path),
+        (Root::Folder(_) | Root::Overlay(_), _) => Ok(c"/".to_owned()),
+    }
+}
+
+fn ready_hooks<'p>(
+    hooks: &'p Hooks,
+    process: &mut ReadyProcess,
+) -> Result<Option<ReadyHooks<'p>>, ExecuteError> {
+    process.start_hooks = hook::ready(&hooks.start_container)?;
+    let at_start = !process.start_hooks.is_empty();
+    let create = hook::ready(&hooks.create_container)?;
+    Ok((hooks.at_create() || at_start).then_some(ReadyHooks { state: &hooks.state, create, at_start }))
 }
 
 /// A C string of a string that came with a plan.
@@ -81,7 +116,8 @@ pub(super) fn c_string(operation: Operation, text: &str) -> Result<CString, Exec
     CString::new(text).map_err(|_| ExecuteError::new(operation, text, Errno::INVAL))
 }
 
-fn c_strings(operation: Operation, texts: &[String]) -> Result<Vec<CString>, ExecuteError> {
+/// Several of them.
+pub(super) fn c_strings(operation: Operation, texts: &[String]) -> Result<Vec<CString>, ExecuteError> {
     texts.iter().map(|text| c_string(operation, text)).collect()
 }
 
@@ -213,11 +249,21 @@ fn null_device() -> Result<OwnedFd, ExecuteError> {
     mount::clone_tree(null.as_fd(), false).map_err(|error| fail(error.errno))
 }
 
-fn namespaces(plan: &Plan) -> Result<(Namespaces, Vec<(OwnedFd, Namespaces)>), ExecuteError> {
+fn namespaces(
+    plan: &Plan,
+    mut passed: Vec<(NamespaceKind, OwnedFd)>,
+) -> Result<(Namespaces, Vec<(OwnedFd, Namespaces)>), ExecuteError> {
+    let bad = |what: &str| ExecuteError::new(Operation::Plan, what, Errno::INVAL);
     let mut new = Namespaces::empty();
     let mut joined = Vec::new();
     for namespace in &plan.namespaces {
         let kind = flag(namespace.kind())?;
+        if namespace.passed {
+            let found = passed.iter().position(|(kind, _)| *kind == namespace.kind());
+            let found = found.ok_or_else(|| bad("a namespace that was not passed"))?;
+            joined.push((passed.swap_remove(found).1, kind));
+            continue;
+        }
         if namespace.path.is_empty() {
             new |= kind;
             continue;
@@ -227,7 +273,10 @@ fn namespaces(plan: &Plan) -> Result<(Namespaces, Vec<(OwnedFd, Namespaces)>), E
         joined.push((file, kind));
     }
     if !new.contains(Namespaces::MOUNT) {
-        return Err(ExecuteError::new(Operation::Plan, "a new mount namespace", Errno::INVAL));
+        return Err(bad("a new mount namespace"));
+    }
+    if !passed.is_empty() {
+        return Err(bad("a namespace that the plan does not expect"));
     }
     Ok((new, joined))
 }

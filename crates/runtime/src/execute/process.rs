@@ -7,7 +7,7 @@
 //! and execve(2) are left. Nothing in the child's part allocates or takes a lock.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use gantry_linux::process::{self as linux, CapabilityMasks, ExecArgs, Limit};
@@ -17,8 +17,9 @@ use gantry_linux::{Errno, SyscallError, tty};
 use rustix::fs::FileType;
 
 use super::handshake::Trouble;
+use super::hook::ReadyHook;
 use super::prepare::c_string;
-use super::{ExecuteError, Operation};
+use super::{ExecuteError, Input, Operation};
 use crate::plan::{Capabilities, Process, Rlimit, Seccomp};
 
 /// CAP_SYS_ADMIN, which installing a filter without no_new_privs needs.
@@ -42,12 +43,14 @@ pub(super) struct ReadyProcess {
     rlimits: Vec<Rlimit>,
     seccomp: Option<(Vec<u8>, FilterFlags)>,
     pub(super) terminal: Option<crate::plan::Terminal>,
-    pub(super) oom_score_adj: i32,
+    /// What runs in the container right before the command.
+    pub(super) start_hooks: Vec<ReadyHook>,
+    outlives_creator: bool,
 }
 
 impl ReadyProcess {
     /// Lays out a plan's process. Capabilities that the caller does not have are left out: they cannot be given.
-    pub(super) fn new(process: &Process) -> Result<Self, ExecuteError> {
+    pub(super) fn new(process: &Process, input: &Input) -> Result<Self, ExecuteError> {
         let strings = |texts: &[String]| -> Result<Vec<CString>, ExecuteError> {
             texts.iter().map(|text| c_string(Operation::Plan, text)).collect()
         };
@@ -74,8 +77,17 @@ impl ReadyProcess {
             rlimits: process.rlimits.clone(),
             seccomp: process.seccomp.as_ref().map(filter),
             terminal: process.terminal,
-            oom_score_adj: process.oom_score_adj.unwrap_or(0),
+            start_hooks: Vec::new(),
+            outlives_creator: input.outlives_creator(),
         })
+    }
+
+    /// The kernel kills it when its creator ends, if it is to die with that. A change of ids clears it.
+    pub(super) fn die_with_creator(&self) -> Result<(), Trouble> {
+        if self.outlives_creator {
+            return Ok(());
+        }
+        at(Operation::Session, linux::set_parent_death_signal(Some(Signal::KILL)))
     }
 
     /// Takes everything but its standard descriptors, up to and with the filter.
@@ -168,8 +180,7 @@ impl ReadyProcess {
         at(Operation::User, linux::set_uid(self.uid))?;
         let kept = if self.needs_admin() { SYS_ADMIN } else { 0 };
         at(Operation::Capabilities, linux::set_capabilities(self.masks(kept)))?;
-        // A change of ids clears it.
-        at(Operation::Session, linux::set_parent_death_signal(Some(Signal::KILL)))
+        self.die_with_creator()
     }
 
     /// The working folder, verified to be inside the root: a path that leads out is shown without its first
@@ -202,16 +213,6 @@ impl ReadyProcess {
             permitted: self.capabilities.permitted | more,
             inheritable: self.capabilities.inheritable,
         }
-    }
-
-    /// The working folder, for messages.
-    pub(super) fn cwd(&self) -> &CStr {
-        &self.cwd
-    }
-
-    /// The command's name, for messages.
-    pub(super) fn command(&self) -> &CStr {
-        self.args.args().first().map_or(c"", |name| name.as_c_str())
     }
 }
 

@@ -7,6 +7,7 @@
 mod capability;
 mod cgroup_mounts;
 mod devices;
+mod hooks;
 mod mounts;
 mod namespaces;
 mod options;
@@ -19,11 +20,11 @@ use oci_spec::runtime::{Linux, Spec};
 
 use self::namespaces::Namespaces;
 use super::step::{Folder, Loopback, Mask, Name, Op, Readonly, RootAttributes};
-use super::{ExecPlan, Plan, PlanError, Rootfs, Seccomp, Step, VERSION};
+use super::{ExecPlan, NamespaceKind, Plan, PlanError, Rootfs, Seccomp, Step};
 use crate::cgroup::{self, CgroupPlan};
 
 /// What a plan depends on beside the spec.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PlanInput {
     /// Where the root filesystem comes from; the spec's `root.path` is not read.
     pub rootfs: Rootfs,
@@ -34,13 +35,19 @@ pub struct PlanInput {
     /// The compiled form of the spec's `linux.seccomp`. It must be there exactly when that is: callers cache
     /// it by the profile's digest, because it costs more than the rest of the plan together.
     pub filter: Option<Seccomp>,
+    /// Namespaces that whoever executes the plan passes as open descriptors, where the spec wants new ones.
+    pub passed: Vec<NamespaceKind>,
+    /// The container's id, which hooks are told.
+    pub id: String,
+    /// The folder of its spec, which hooks are told.
+    pub bundle: String,
 }
 
 /// Compiles the start of a container.
 pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
     refuse::what_is_not_there_yet(spec)?;
     let linux = spec.linux().as_ref().ok_or(PlanError::Missing { field: "linux" })?;
-    let namespaces = Namespaces::read(linux)?;
+    let namespaces = Namespaces::read(linux, &input.passed)?;
     let process = spec.process().as_ref().ok_or(PlanError::Missing { field: "process" })?;
     let process = process::compile(process, seccomp(linux, input.filter.as_ref())?)?;
 
@@ -59,8 +66,8 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
     if spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)) {
         steps.push(Op::RootAttributes(RootAttributes { set: options::RDONLY }).into());
     }
-    Ok(Plan {
-        version: VERSION,
+    let mut plan = Plan {
+        version: 1,
         rootfs: Some(input.rootfs.clone()),
         namespaces: namespaces.to_plan(),
         slave_propagation: slave_propagation(linux)?,
@@ -68,7 +75,10 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
         process: Some(process),
         init: input.init,
         cgroup: control_group(linux, &input.cgroups)?,
-    })
+        hooks: hooks::compile(spec, input)?,
+    };
+    plan.version = plan.lowest_version();
+    Ok(plan)
 }
 
 /// Compiles a process that joins a container started from `container`. `spec` is the process as the OCI
@@ -80,7 +90,7 @@ pub fn compile_exec(
 ) -> Result<ExecPlan, PlanError> {
     refuse::process(spec)?;
     let namespaces = container.namespaces.iter().map(|namespace| namespace.kind).collect();
-    Ok(ExecPlan { version: VERSION, namespaces, process: Some(process::compile(spec, filter)?) })
+    Ok(ExecPlan { version: 1, namespaces, process: Some(process::compile(spec, filter)?) })
 }
 
 fn control_group(linux: &Linux, host: &cgroup::Host) -> Result<Option<CgroupPlan>, PlanError> {

@@ -200,8 +200,8 @@ fn the_plan_compiler_takes_every_kind_of_spec_that_is_built_here() {
                     controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).to_vec(),
                 }),
             },
-            init: false,
             filter: seccomp.map(|profile| seccomp::compile(profile).expect("compiles")),
+            ..plan::PlanInput::default()
         };
         plan::compile(&spec, &input).expect("the plan compiler takes it");
     }

@@ -3,6 +3,7 @@
 
 mod command;
 mod confinement;
+mod hooks;
 mod hostile;
 mod join;
 mod pipeline;

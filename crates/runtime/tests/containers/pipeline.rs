@@ -113,6 +113,7 @@ fn run(script: &str, change: impl FnOnce(&mut ContainerOptions)) -> Option<Outco
         cgroups: cgroup::Host::read().expect("control groups"),
         init: options.init,
         filter: filter.map(|profile| seccomp::compile(profile).expect("a filter")),
+        ..plan::PlanInput::default()
     };
     Some(run_plan(&plan::compile(&spec, &input).expect("a plan")))
 }

@@ -10,7 +10,7 @@ use gantry_linux::signal::{Signal, send_to_pidfd};
 use gantry_linux::wait::wait_pidfd;
 use gantry_runtime::cgroup::{self, Cgroup};
 use gantry_runtime::execute::{self, ExecuteError, Process, Stdio};
-use gantry_runtime::plan::{self, Overlay, Plan, PlanInput, Root, Rootfs};
+use gantry_runtime::plan::{self, NamespaceKind, Overlay, Plan, PlanInput, Root, Rootfs};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
@@ -32,6 +32,8 @@ pub(crate) struct Bundle {
     pub(crate) spec: Value,
     /// Whether the tiny init is pid 1.
     pub(crate) init: bool,
+    /// Kinds of namespaces that are passed.
+    pub(crate) passed: Vec<NamespaceKind>,
 }
 
 impl Bundle {
@@ -65,7 +67,7 @@ impl Bundle {
             folder.path().file_name().expect("a name").to_str().expect("utf-8").trim_start_matches('.');
         let mut spec = spec();
         spec["linux"]["cgroupsPath"] = json!(format!("gantry-test-{name}"));
-        Some(Self { folder, spec, init: false })
+        Some(Self { folder, spec, init: false, passed: Vec::new() })
     }
 
     /// A path in the read-only layer.
@@ -101,7 +103,15 @@ impl Bundle {
 
     fn input(&self) -> PlanInput {
         let cgroups = cgroup::Host::read().expect("control groups");
-        PlanInput { rootfs: self.rootfs(), cgroups, init: self.init, filter: None }
+        let (init, passed) = (self.init, self.passed.clone());
+        PlanInput {
+            rootfs: self.rootfs(),
+            cgroups,
+            init,
+            passed,
+            id: "box".to_owned(),
+            ..PlanInput::default()
+        }
     }
 
     /// Starts the command with pipes.

@@ -42,7 +42,7 @@ fn plan(spec: &Value, cgroups: Host) -> Result<Plan, PlanError> {
     };
     let rootfs = Rootfs { root: Some(Root::Overlay(overlay)) };
     let spec = serde_json::from_value(spec.clone()).expect("a spec");
-    compile(&spec, &PlanInput { rootfs, cgroups, init: false, filter: None })
+    compile(&spec, &PlanInput { rootfs, cgroups, ..PlanInput::default() })
 }
 
 /// The smallest spec that compiles.

@@ -19,8 +19,6 @@ fn with(pointer: &str, value: &Value) -> Result<(), PlanError> {
 fn what_is_not_there_yet_is_refused_by_name() {
     let namespace = |kind: &str, path: &str| json!([{"type": "mount"}, {"type": kind, "path": path}]);
     for (pointer, value, field) in [
-        ("/hooks", json!({"poststop": [{"path": "/bin/true"}]}), "hooks"),
-        ("/hooks", json!({"prestart": [{"path": "/bin/true"}]}), "hooks"),
         ("/process/apparmorProfile", json!("docker-default"), "process.apparmorProfile"),
         ("/process/selinuxLabel", json!("system_u:object_r:x"), "process.selinuxLabel"),
         ("/process/scheduler", json!({"policy": "SCHED_FIFO"}), "process.scheduler"),
@@ -74,6 +72,9 @@ fn what_would_reach_beyond_the_container_is_refused() {
         ("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"})),
         ("/linux/sysctl", json!({"kernel.shmmax+kernel.core_pattern": "1"})),
         ("/hostname", json!("without-a-uts-namespace")),
+        ("/hooks", json!({"poststop": [{"path": "bin/true"}]})),
+        ("/hooks", json!({"prestart": [{"path": "/bin/true", "timeout": 0}]})),
+        ("/hooks", json!({"prestart": [{"path": "/bin/true", "args": ["a\u{0}b"]}]})),
         ("/process/cwd", json!("relative")),
         ("/process/env", json!(["NOVALUE"])),
         ("/process/env", json!(["=x"])),

@@ -11,6 +11,7 @@ pub(super) enum Owner {
     Host,
     New,
     Joined(String),
+    Passed,
 }
 
 impl Owner {
@@ -34,7 +35,8 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    pub(super) fn read(linux: &Linux) -> Result<Self, PlanError> {
+    /// A kind in `passed` that the spec wants new is one that the executor's caller made.
+    pub(super) fn read(linux: &Linux, passed: &[NamespaceKind]) -> Result<Self, PlanError> {
         let mut mount = false;
         let mut all = Self {
             pid: Owner::Host,
@@ -71,7 +73,23 @@ impl Namespaces {
             }
             *slot = owner;
         }
+        for kind in passed {
+            if let Some(owner) = all.slot(*kind).filter(|owner| owner.is_new()) {
+                *owner = Owner::Passed;
+            }
+        }
         if mount { Ok(all) } else { Err(PlanError::Missing { field: "a new mount namespace" }) }
+    }
+
+    fn slot(&mut self, kind: NamespaceKind) -> Option<&mut Owner> {
+        match kind {
+            NamespaceKind::Pid => Some(&mut self.pid),
+            NamespaceKind::Uts => Some(&mut self.uts),
+            NamespaceKind::Ipc => Some(&mut self.ipc),
+            NamespaceKind::Network => Some(&mut self.network),
+            NamespaceKind::Cgroup => Some(&mut self.cgroup),
+            NamespaceKind::Unspecified | NamespaceKind::Mount => None,
+        }
     }
 
     pub(super) fn to_plan(&self) -> Vec<Namespace> {
@@ -82,14 +100,14 @@ impl Namespaces {
             (NamespaceKind::Network, &self.network),
             (NamespaceKind::Cgroup, &self.cgroup),
         ];
-        let mut list = vec![Namespace { kind: NamespaceKind::Mount.into(), path: String::new() }];
+        let mut list = vec![Namespace { kind: NamespaceKind::Mount.into(), ..Namespace::default() }];
         list.extend(named.into_iter().filter_map(|(kind, owner)| {
             let path = match owner {
                 Owner::Host => return None,
-                Owner::New => String::new(),
+                Owner::New | Owner::Passed => String::new(),
                 Owner::Joined(path) => path.clone(),
             };
-            Some(Namespace { kind: kind.into(), path })
+            Some(Namespace { kind: kind.into(), path, passed: *owner == Owner::Passed })
         }));
         list
     }

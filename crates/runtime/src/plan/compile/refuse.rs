@@ -1,7 +1,7 @@
 //! Fields that are valid and not carried out yet. A spec that sets one is refused: running a container with
 //! less confinement than its spec says would be worse than not running it.
 
-use oci_spec::runtime::{Hooks, Linux, Process, Spec};
+use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::plan::PlanError;
 
@@ -11,7 +11,6 @@ pub(super) fn what_is_not_there_yet(spec: &Spec) -> Result<(), PlanError> {
         ("windows", spec.windows().is_some()),
         ("vm", spec.vm().is_some()),
         ("zos", spec.zos().is_some()),
-        ("hooks", spec.hooks().as_ref().is_some_and(has_hooks)),
     ])?;
     if let Some(field) = spec.linux().as_ref() {
         linux(field)?;
@@ -43,19 +42,6 @@ fn linux(linux: &Linux) -> Result<(), PlanError> {
         ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|map| !map.is_empty())),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|map| !map.is_empty())),
     ])
-}
-
-fn has_hooks(hooks: &Hooks) -> bool {
-    [
-        hooks.prestart(),
-        hooks.create_runtime(),
-        hooks.create_container(),
-        hooks.start_container(),
-        hooks.poststart(),
-        hooks.poststop(),
-    ]
-    .into_iter()
-    .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
 }
 
 fn refuse(fields: &[(&str, bool)]) -> Result<(), PlanError> {
