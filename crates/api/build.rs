@@ -16,8 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Every service that clients see, with clients and servers, and the descriptors for reflection.
 fn compile_public() -> Result<(), Box<dyn Error>> {
-    const RESOURCES: [&str; 7] =
-        ["containers", "content", "events", "images", "leases", "snapshots", "system"];
+    const RESOURCES: [&str; 8] =
+        ["containers", "content", "events", "images", "leases", "networks", "snapshots", "system"];
     let include = proto_root();
     let mut files = Vec::new();
     for resource in RESOURCES {

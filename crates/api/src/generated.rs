@@ -39,6 +39,10 @@ package! {
     leases, "gantry.leases.v1"
 }
 package! {
+    /// Networks and the places on them.
+    networks, "gantry.networks.v1"
+}
+package! {
     /// Filesystem trees of images and containers.
     snapshots, "gantry.snapshots.v1"
 }

@@ -28,7 +28,12 @@ fn hosts(hostname: &str, options: &ContainerOptions) -> String {
          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
     );
     match options.network {
-        NetworkMode::None => writeln!(text, "127.0.0.1\t{hostname}").expect("a String takes everything"),
+        NetworkMode::None
+        | NetworkMode::Networks(_)
+        | NetworkMode::Container(_)
+        | NetworkMode::Sandbox(_) => {
+            writeln!(text, "127.0.0.1\t{hostname}").expect("a String takes everything")
+        }
         NetworkMode::Host => {
             if let Ok(of_host) = std::fs::read_to_string("/etc/hosts") {
                 text = of_host;

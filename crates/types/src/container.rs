@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Labels;
+use crate::{ExposedPort, Labels, NetworkMode, PublishedPort};
 
 /// One process: the container's own, or an exec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,12 @@ pub struct ContainerOptions {
     pub shm_size_bytes: Option<u64>,
     /// Which network it gets.
     pub network: NetworkMode,
+    /// Ports of the host that lead to it; only with networks that have a way in.
+    pub ports: Vec<PublishedPort>,
+    /// Ports it says it listens on, beside the image's.
+    pub exposed_ports: Vec<ExposedPort>,
+    /// Whether every exposed port is published on a free port of the host.
+    pub publish_all_ports: bool,
     /// The pid namespace.
     pub pid_mode: NamespaceMode,
     /// The ipc namespace.
@@ -131,17 +137,6 @@ impl Mount {
             Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
         }
     }
-}
-
-/// Which network a container gets. Bridges and user-defined networks come with the network engine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NetworkMode {
-    /// A network namespace of its own with nothing but loopback.
-    #[default]
-    None,
-    /// The host's network namespace.
-    Host,
 }
 
 /// Whether a namespace is the container's own or the host's.

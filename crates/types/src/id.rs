@@ -115,21 +115,31 @@ impl Default for Namespace {
     }
 }
 
-text_id! {
-    /// A container's id: 64 hex digits from 32 random bytes.
-    ContainerId, "container id", "64 lower-case hex digits", |text| is_hex(text, 64)
+/// Declares an identifier of 64 hex digits that is made from 32 random bytes.
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        text_id! {
+            $(#[$doc])*
+            $name, $kind, "64 lower-case hex digits", |text| is_hex(text, 64)
+        }
+
+        impl $name {
+            /// From 32 random bytes.
+            pub fn from_random(bytes: &[u8; 32]) -> Self {
+                Self(crate::Digest::sha256(bytes).hex().into())
+            }
+
+            /// The first twelve digits, as people are shown them and as links are named.
+            pub fn short(&self) -> &str {
+                &self.0[..12]
+            }
+        }
+    };
 }
 
-impl ContainerId {
-    /// From 32 random bytes.
-    pub fn from_random(bytes: &[u8; 32]) -> Self {
-        Self(crate::Digest::sha256(bytes).hex().into())
-    }
-
-    /// The first twelve digits, as people are shown them and as the default host name.
-    pub fn short(&self) -> &str {
-        &self.0[..12]
-    }
+random_id! {
+    /// A container's id: 64 hex digits from 32 random bytes; the short form is also its default host name.
+    ContainerId, "container id"
 }
 
 text_id! {
@@ -139,16 +149,9 @@ text_id! {
     |text| text.len() >= 2 && is_name(text, 128)
 }
 
-text_id! {
-    /// One execution inside a container: 64 hex digits.
-    ExecId, "exec id", "64 lower-case hex digits", |text| is_hex(text, 64)
-}
-
-impl ExecId {
-    /// From 32 random bytes.
-    pub fn from_random(bytes: &[u8; 32]) -> Self {
-        Self(crate::Digest::sha256(bytes).hex().into())
-    }
+random_id! {
+    /// One execution inside a container.
+    ExecId, "exec id"
 }
 
 text_id! {
@@ -168,6 +171,28 @@ text_id! {
 text_id! {
     /// A lease: what it names is not collected while it lives.
     LeaseId, "lease id",
+    "1 to 128 letters, digits, '_', '.' or '-', starting with a letter or a digit",
+    |text| is_name(text, 128)
+}
+
+random_id! {
+    /// A network's id.
+    NetworkId, "network id"
+}
+
+random_id! {
+    /// The id of a container's or sandbox's place on one network.
+    EndpointId, "endpoint id"
+}
+
+random_id! {
+    /// A sandbox: a network namespace with endpoints that containers join.
+    SandboxId, "sandbox id"
+}
+
+text_id! {
+    /// A network's name, unique in its namespace.
+    NetworkName, "network name",
     "1 to 128 letters, digits, '_', '.' or '-', starting with a letter or a digit",
     |text| is_name(text, 128)
 }

@@ -50,3 +50,13 @@ pub const LOG_SEGMENT_BYTES: u64 = 16 << 20;
 pub const LOG_SEGMENTS_MAX: usize = 4;
 /// Milliseconds between the stop signal and SIGKILL, unless the container or the request says otherwise.
 pub const STOP_TIMEOUT_MS: u64 = 10_000;
+/// Networks of one container.
+pub const ATTACHMENTS_MAX: usize = 64;
+/// Further names of one endpoint.
+pub const ALIASES_MAX: usize = 64;
+/// Published ports or ranges of one container.
+pub const PUBLISHED_PORTS_MAX: usize = 1024;
+/// Exposed ports or ranges of one container.
+pub const EXPOSED_PORTS_MAX: usize = 1024;
+/// DNS servers of one container.
+pub const DNS_SERVERS_MAX: usize = 16;

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use gantry_types::{
-    ContainerName, ContainerOptions, DEVICES_MAX, MOUNTS_MAX, Namespace, Platform, RequestId, Ulimit,
+    ContainerName, ContainerOptions, DEVICES_MAX, DNS_SERVERS_MAX, EXPOSED_PORTS_MAX, MOUNTS_MAX, Namespace,
+    PUBLISHED_PORTS_MAX, Platform, RequestId, Ulimit,
 };
 
 use super::field::{FieldProblem, InvalidField};
 use super::request;
-use super::{check, state};
+use super::{check, network, state};
 use crate::containers::v1;
+
+/// Stands for the host's address on the container's first network.
+const HOST_GATEWAY: &str = "host-gateway";
 
 /// A create request, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +71,20 @@ impl TryFrom<v1::ContainerOptions> for ContainerOptions {
             mounts: check::list("mounts", given.mounts, MOUNTS_MAX, TryInto::try_into)?,
             read_only_rootfs: given.read_only_rootfs,
             shm_size_bytes: check::within("shm_size_bytes", given.shm_size_bytes, 1..=u64::MAX)?,
-            network: state::network("network", given.network)?,
+            network: network::mode(
+                given.network,
+                &given.network_container,
+                &given.network_sandbox,
+                given.networks,
+            )?,
+            ports: check::list("ports", given.ports, PUBLISHED_PORTS_MAX, TryInto::try_into)?,
+            exposed_ports: check::list(
+                "exposed_ports",
+                given.exposed_ports,
+                EXPOSED_PORTS_MAX,
+                TryInto::try_into,
+            )?,
+            publish_all_ports: given.publish_all_ports,
             pid_mode: state::mode("pid_mode", given.pid_mode)?,
             ipc_mode: state::mode("ipc_mode", given.ipc_mode)?,
             uts_mode: state::mode("uts_mode", given.uts_mode)?,
@@ -83,9 +100,9 @@ impl TryFrom<v1::ContainerOptions> for ContainerOptions {
             labels: BTreeMap::new(),
             annotations: request::bounded_map("annotations", given.annotations)?,
             extra_hosts: check::list("extra_hosts", given.extra_hosts, 256, extra_host)?,
-            dns: check::list("dns", given.dns, 16, |text| address("", text))?,
-            dns_search: check::texts("dns_search", given.dns_search, 32)?,
-            dns_options: check::texts("dns_options", given.dns_options, 32)?,
+            dns: check::list("dns", given.dns, DNS_SERVERS_MAX, |text| address("", text))?,
+            dns_search: check::list("dns_search", given.dns_search, 32, |text| resolver_word(text))?,
+            dns_options: check::list("dns_options", given.dns_options, 32, |text| resolver_word(text))?,
             volatile_rootfs: given.volatile_rootfs,
         })
     }
@@ -120,11 +137,22 @@ fn address(name: &str, text: String) -> Result<String, InvalidField> {
     check::must(name, check::text(name, text, 64)?, "an IP address", |text| text.parse::<IpAddr>().is_ok())
 }
 
+/// A word of resolv.conf(5), which nothing could turn into a second word or line.
+fn resolver_word(text: String) -> Result<String, InvalidField> {
+    check::must("", check::text("", text, 255)?, "one word of visible ASCII characters", |text| {
+        text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b';'))
+    })
+}
+
 fn extra_host(entry: v1::HostEntry) -> Result<(String, String), InvalidField> {
     let name = check::must("name", check::text("name", entry.name, 253)?, "a host name", |text| {
         text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
     })?;
-    Ok((name, address("address", entry.address)?))
+    let address = match entry.address.as_str() {
+        HOST_GATEWAY => entry.address,
+        _ => address("address", entry.address)?,
+    };
+    Ok((name, address))
 }
 
 fn ulimits(given: BTreeMap<String, v1::Ulimit>) -> Result<BTreeMap<String, Ulimit>, InvalidField> {
@@ -179,7 +207,13 @@ impl From<&ContainerOptions> for v1::ContainerOptions {
             mounts: options.mounts.iter().map(Into::into).collect(),
             read_only_rootfs: options.read_only_rootfs,
             shm_size_bytes: options.shm_size_bytes,
-            network: v1::NetworkMode::from(options.network).into(),
+            network: v1::NetworkMode::from(&options.network).into(),
+            network_container: network::container_of(&options.network),
+            network_sandbox: network::sandbox_of(&options.network),
+            networks: options.network.attachments().iter().map(Into::into).collect(),
+            ports: options.ports.iter().map(Into::into).collect(),
+            exposed_ports: options.exposed_ports.iter().map(Into::into).collect(),
+            publish_all_ports: options.publish_all_ports,
             pid_mode: v1::NamespaceMode::from(options.pid_mode).into(),
             ipc_mode: v1::NamespaceMode::from(options.ipc_mode).into(),
             uts_mode: v1::NamespaceMode::from(options.uts_mode).into(),

@@ -7,6 +7,8 @@ mod container;
 mod field;
 mod image;
 mod mount;
+mod network;
+mod port;
 mod process;
 mod request;
 mod resources;
@@ -17,5 +19,6 @@ mod time;
 
 pub use container::ContainerRequest;
 pub use field::{FieldProblem, InvalidField};
+pub use network::{SandboxRequest, attachment, network_options, ports};
 pub use request::{id, identifier, labels, namespace, page_size, platform, request_id, terminal_size};
 pub use time::{duration_since_epoch_ns, timestamp};

@@ -1,6 +1,6 @@
 //! States, exits and modes, both ways.
 
-use gantry_types::{ContainerState, Exit, NamespaceMode, NetworkMode};
+use gantry_types::{ContainerState, Exit, NamespaceMode};
 
 use super::check;
 use super::field::InvalidField;
@@ -45,23 +45,6 @@ impl From<&v1::Exit> for Exit {
     fn from(exit: &v1::Exit) -> Self {
         let at_unix_ns = exit.time.as_ref().map_or(0, duration_since_epoch_ns);
         Self { code: exit.code, at_unix_ns, oom_killed: exit.oom_killed }
-    }
-}
-
-/// The network asked for.
-pub(super) fn network(name: &str, number: i32) -> Result<NetworkMode, InvalidField> {
-    Ok(match check::known::<v1::NetworkMode>(name, "NetworkMode", number)? {
-        v1::NetworkMode::Unspecified | v1::NetworkMode::None => NetworkMode::None,
-        v1::NetworkMode::Host => NetworkMode::Host,
-    })
-}
-
-impl From<NetworkMode> for v1::NetworkMode {
-    fn from(mode: NetworkMode) -> Self {
-        match mode {
-            NetworkMode::None => Self::None,
-            NetworkMode::Host => Self::Host,
-        }
     }
 }
 

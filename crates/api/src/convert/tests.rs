@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_types::{
-    Class, Classified, ContainerOptions, Device, Mount, NamespaceMode, NetworkMode, ProcessOptions,
-    Resources, Seccomp, SecurityOptions, Ulimit,
+    Class, Classified, ContainerOptions, Device, EndpointOptions, Mount, NamespaceMode, NetworkAttachment,
+    NetworkMode, PortRange, ProcessOptions, Protocol, PublishedPort, Resources, Seccomp, SecurityOptions,
+    Ulimit,
 };
 
 use super::{ContainerRequest, InvalidField};
@@ -45,7 +46,25 @@ fn everything_asked() -> ContainerOptions {
         ],
         read_only_rootfs: true,
         shm_size_bytes: Some(1),
-        network: NetworkMode::Host,
+        network: NetworkMode::Networks(vec![NetworkAttachment {
+            network: text("front"),
+            options: EndpointOptions {
+                aliases: vec![text("db")],
+                ipv4: Some([10, 0, 0, 9].into()),
+                ipv6: Some("fd00::9".parse().expect("valid")),
+                mac: Some("02:00:00:00:00:09".parse().expect("valid")),
+                interface: Some("net0".parse().expect("valid")),
+                gateway_priority: -3,
+            },
+        }]),
+        ports: vec![PublishedPort {
+            host_address: Some([127, 0, 0, 1].into()),
+            host_ports: PortRange::new(8000, 8001),
+            container_ports: PortRange::new(80, 81).expect("valid"),
+            protocol: Protocol::Udp,
+        }],
+        exposed_ports: vec!["443/sctp".parse().expect("valid")],
+        publish_all_ports: true,
         pid_mode: NamespaceMode::Host,
         ipc_mode: NamespaceMode::Host,
         uts_mode: NamespaceMode::Host,

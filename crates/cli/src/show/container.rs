@@ -75,6 +75,9 @@ fn network(options: &ContainerOptions) -> &'static str {
     match options.network() {
         NetworkMode::Unspecified | NetworkMode::None => "none",
         NetworkMode::Host => "host",
+        NetworkMode::Container => "container",
+        NetworkMode::Sandbox => "sandbox",
+        NetworkMode::Networks => "networks",
     }
 }
 

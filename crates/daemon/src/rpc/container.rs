@@ -77,6 +77,8 @@ impl Service {
             error: status.error.clone(),
             hostname: self.daemon.hostname(record),
             snapshot_key: snapshot_key(record).to_string(),
+            endpoints: Vec::new(),
+            ports: Vec::new(),
         }
     }
 }

@@ -19,7 +19,7 @@ mod sysctls;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use gantry_types::{ContainerId, ContainerOptions, ImageConfig, NamespaceMode, NetworkMode, Seccomp};
+use gantry_types::{ContainerId, ContainerOptions, ImageConfig, NamespaceMode, Seccomp};
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec};
 
 pub use capabilities::CapabilitySet;
@@ -166,17 +166,13 @@ fn namespaces(options: &ContainerOptions) -> Vec<LinuxNamespace> {
         NamespaceMode::Private => true,
         NamespaceMode::Host => false,
     };
-    let network = match options.network {
-        NetworkMode::None => true,
-        NetworkMode::Host => false,
-    };
     [
         (LinuxNamespaceType::Mount, true),
         (LinuxNamespaceType::Cgroup, true),
         (LinuxNamespaceType::Uts, private(options.uts_mode)),
         (LinuxNamespaceType::Ipc, private(options.ipc_mode)),
         (LinuxNamespaceType::Pid, private(options.pid_mode)),
-        (LinuxNamespaceType::Network, network),
+        (LinuxNamespaceType::Network, options.network.is_private()),
     ]
     .into_iter()
     .filter(|(_, own)| *own)

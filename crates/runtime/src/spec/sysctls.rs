@@ -56,8 +56,11 @@ fn check(key: &str, value: &str, options: &ContainerOptions) -> Result<(), &'sta
     }
     if key.starts_with("net.") {
         return match options.network {
-            NetworkMode::None => Ok(()),
+            NetworkMode::None | NetworkMode::Networks(_) => Ok(()),
             NetworkMode::Host => Err("belongs to the network namespace, which is the host's"),
+            NetworkMode::Container(_) | NetworkMode::Sandbox(_) => {
+                Err("belongs to the network namespace, which is shared")
+            }
         };
     }
     if key == "kernel.domainname" {
