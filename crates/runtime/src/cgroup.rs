@@ -2,7 +2,8 @@
 //! halves: `compile` turns the spec's resources into a [`CgroupPlan`], which is data; [`Cgroup`] carries it out
 //! on the hierarchies, of version 1, 2, or both (hybrid: controllers on version 1, and a version 2 folder beside
 //! them for being born in and for `cgroup.kill`). A container is in a folder of its own in *every* hierarchy,
-//! limits or not: its cgroup namespace is rooted there. Pausing is not here yet.
+//! limits or not: its cgroup namespace is rooted there. Once it lives, [`update`] compiles a change of its
+//! resources, the group is frozen and thawed, and [`stats`] tells what it used.
 //!
 //! ```text
 //!  <mountpoint of the hierarchy>/gantry/<namespace>/<container>     one such folder per hierarchy
@@ -13,18 +14,29 @@ mod compile;
 mod directory;
 mod end;
 mod error;
+mod freeze;
 #[cfg(feature = "plan")]
 mod host;
+#[cfg(feature = "plan")]
+mod live;
+#[cfg(feature = "plan")]
+mod location;
 mod observe;
+#[cfg(feature = "plan")]
+pub mod stats;
 
 #[cfg(feature = "plan")]
-pub use compile::{CgroupPlanError, plan};
+pub use compile::{CgroupPlanError, CgroupUpdate, merge, plan, update};
 pub use directory::Cgroup;
 #[cfg(feature = "plan")]
 pub use end::prune;
 pub use error::CgroupError;
 #[cfg(feature = "plan")]
 pub use host::{Hierarchy, Host, UnifiedHierarchy};
+#[cfg(feature = "plan")]
+pub use live::CgroupAtError;
+#[cfg(feature = "plan")]
+pub use location::{Location, Unit};
 
 /// What making a container's control group means.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -84,6 +96,10 @@ pub struct Write {
     /// What is tried first when a kernel with another I/O scheduler has another file for it.
     #[prost(message, optional, tag = "4")]
     pub preferred: Option<PreferredFile>,
+    /// A file of the folder whose number may not be above the value (the spec's `checkBeforeUpdate`); empty
+    /// asks nothing.
+    #[prost(string, tag = "5")]
+    pub usage: String,
 }
 
 /// A file that is written instead where it exists.

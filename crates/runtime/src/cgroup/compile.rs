@@ -7,10 +7,13 @@ mod devices;
 mod error;
 mod legacy;
 mod unified;
+mod update;
 
 use oci_spec::runtime::LinuxResources;
 
+pub(super) use check::group_path as check_path;
 pub use error::CgroupPlanError;
+pub use update::{CgroupUpdate, merge, update};
 
 use super::{CgroupPlan, Folder, Host, Version, Write};
 use crate::cgroup::PreferredFile;
@@ -24,14 +27,28 @@ pub fn plan(
     let path = check::group_path(path)?;
     let rules = devices::Rules::of(resources.and_then(|resources| resources.devices().as_deref()))?;
     let on_legacy = host.has_legacy_controllers();
-    let mut limits = match resources {
-        Some(resources) if on_legacy => legacy::limits(resources)?,
-        Some(resources) => unified::limits(resources)?,
-        None => Vec::new(),
-    };
+    let mut limits = limits(resources, on_legacy)?;
     if on_legacy {
         limits.extend(rules.legacy_writes());
     }
+    let mut folders = folders(host)?;
+    place(limits, &mut folders)?;
+    let device_filter = if on_legacy || host.unified.is_none() { Vec::new() } else { rules.programme() };
+    Ok(CgroupPlan { path, folders, device_filter })
+}
+
+/// The limits of whichever version has the controllers; devices are apart.
+fn limits(resources: Option<&LinuxResources>, on_legacy: bool) -> Result<Vec<Limit>, CgroupPlanError> {
+    match resources {
+        Some(resources) if on_legacy => legacy::limits(resources),
+        Some(resources) => unified::limits(resources),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// A folder for every hierarchy of the machine, without limits.
+fn folders(host: &Host) -> Result<Vec<Folder>, CgroupPlanError> {
+    let on_legacy = host.has_legacy_controllers();
     let mut folders: Vec<Folder> = host
         .legacy
         .iter()
@@ -51,31 +68,55 @@ pub fn plan(
             writes: Vec::new(),
         });
     }
-    if folders.is_empty() {
-        return Err(CgroupPlanError::NoHierarchy);
-    }
-    place(limits, &mut folders)?;
-    let device_filter = if on_legacy || host.unified.is_none() { Vec::new() } else { rules.programme() };
-    Ok(CgroupPlan { path, folders, device_filter })
+    if folders.is_empty() { Err(CgroupPlanError::NoHierarchy) } else { Ok(folders) }
 }
 
-/// A write and the controller that has its file.
+/// A write, the controller that has its file, and how it is taken back.
+#[derive(Clone, PartialEq, Eq)]
 struct Limit {
     controller: &'static str,
     write: Write,
+    /// In a file with many values, which one this is: `8:0 rbps`. Empty in a file with one.
+    key: String,
+    /// The value that means no limit, or the kernel's default. `None` when there is none.
+    neutral: Option<String>,
 }
 
 impl Limit {
     #[expect(clippy::needless_pass_by_value, reason = "numbers and texts, written where they are made")]
     fn new(controller: &'static str, file: impl Into<String>, value: impl ToString) -> Self {
-        let write = Write { file: file.into(), value: value.to_string(), optional: false, preferred: None };
-        Self { controller, write }
+        let (file, value) = (file.into(), value.to_string());
+        let write = Write { file, value, ..Write::default() };
+        Self { controller, write, key: String::new(), neutral: None }
+    }
+
+    /// The value that takes it back.
+    fn neutral(mut self, value: impl Into<String>) -> Self {
+        self.neutral = Some(value.into());
+        self
+    }
+
+    /// One of several values in the file.
+    fn keyed(mut self, key: impl Into<String>) -> Self {
+        self.key = key.into();
+        self
+    }
+
+    /// Refused unless what the file `usage` says is at most the value.
+    fn not_below(mut self, usage: &str) -> Self {
+        usage.clone_into(&mut self.write.usage);
+        self
     }
 
     /// A kernel without the file, or without the controller, is good enough.
     fn optional(mut self) -> Self {
         self.write.optional = true;
         self
+    }
+
+    /// Whether both set the same thing, to whatever value.
+    fn is_same_value(&self, other: &Self) -> bool {
+        self.write.file == other.write.file && self.key == other.key
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "numbers and texts, written where they are made")]

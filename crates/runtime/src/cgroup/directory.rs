@@ -109,9 +109,6 @@ impl Cgroup {
                 _ => Err(error),
             });
             made.map_err(|source| CgroupError::Create { path: path.clone(), source })?;
-            let is_same_file = |one: &Write, next: &Write| {
-                one.file == next.file && one.preferred.is_none() && next.preferred.is_none()
-            };
             for writes in folder.writes.chunk_by(is_same_file) {
                 apply(folder, &plan.path, writes)?;
             }
@@ -142,6 +139,11 @@ impl Cgroup {
     }
 }
 
+/// Whether two writes go to one file, so that it is opened once.
+pub(super) fn is_same_file(one: &Write, next: &Write) -> bool {
+    one.file == next.file && one.preferred.is_none() && next.preferred.is_none()
+}
+
 fn places(plan: &CgroupPlan) -> Box<[Place]> {
     let place = |folder: &Folder| {
         let has = |name: &str| folder.controllers.iter().any(|controller| controller == name);
@@ -161,6 +163,7 @@ fn places(plan: &CgroupPlan) -> Box<[Place]> {
 pub(super) fn apply(folder: &Folder, path: &str, writes: &[Write]) -> Result<(), CgroupError> {
     let Some(first) = writes.first() else { return Ok(()) };
     let base = format!("{}/{path}", folder.mountpoint);
+    writes.iter().filter(|write| !write.usage.is_empty()).try_for_each(|write| check_usage(&base, write))?;
     if let Some(preferred) = &first.preferred {
         let path = format!("{base}/{}", preferred.file);
         match write_file(&path, &preferred.value) {
@@ -189,6 +192,19 @@ pub(super) fn apply(folder: &Folder, path: &str, writes: &[Write]) -> Result<(),
     writes
         .iter()
         .try_for_each(|write| write_to(&opened, &file, &write.value).or_else(|error| refused(write, error)))
+}
+
+/// Refuses a limit below what is in use. Between this look and the write the use may grow: the kernel then does
+/// what it does without the look.
+fn check_usage(base: &str, write: &Write) -> Result<(), CgroupError> {
+    let path = format!("{base}/{}", write.usage);
+    let text = read_file(&path).map_err(|source| CgroupError::Read { path, source })?;
+    match (text.trim().parse::<u64>(), write.value.parse::<u64>()) {
+        (Ok(used), Ok(limit)) if used > limit => {
+            Err(CgroupError::InUse { path: format!("{base}/{}", write.file), value: limit, used })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the folders above, and prepares each for those below it: controllers on version 2, and on version 1

@@ -78,7 +78,7 @@ impl Cgroup {
     /// Freezes everybody, kills, and thaws, so that nobody forks between; round after round until all are
     /// marked, because a kernel without a freezer folder for us leaves only racing.
     fn kill_frozen(&self) -> Result<(), CgroupError> {
-        const ROUNDS_MAX: usize = 100;
+        const ROUNDS_MAX: u32 = 1000;
         let freezer =
             self.places.iter().find(|place| place.role == Role::Freezer).or_else(|| self.places.first());
         let Some(place) = freezer else { return Ok(()) };
@@ -99,7 +99,8 @@ impl Cgroup {
             }
             std::thread::sleep(LOOK_AGAIN);
         }
-        Ok(())
+        let waited_ms = u64::try_from(LOOK_AGAIN.as_millis()).unwrap_or_default() * u64::from(ROUNDS_MAX);
+        Err(CgroupError::Populated { path: folder, waited_ms })
     }
 }
 

@@ -25,6 +25,38 @@ pub enum CgroupError {
         /// Why.
         source: SyscallError,
     },
+    /// A limit is below what is in use.
+    #[error("the control group file {path} is not set to {value}, for {used} are in use")]
+    InUse {
+        /// The file.
+        path: String,
+        /// What was asked for.
+        value: u64,
+        /// What is in use.
+        used: u64,
+    },
+    /// Neither version has a freezer here.
+    #[error("the control group {path} has no freezer")]
+    NoFreezer {
+        /// The folder below every hierarchy.
+        path: String,
+    },
+    /// Its processes cannot be held still, or let go.
+    #[error("the processes of the control group {path} cannot be frozen or thawed")]
+    Freeze {
+        /// The folder or file.
+        path: String,
+        /// Why.
+        source: SyscallError,
+    },
+    /// Not all of them were still when the time was over.
+    #[error("the control group {path} is not frozen after {waited_ms} ms")]
+    NotFrozen {
+        /// The folder.
+        path: String,
+        /// How long it was waited.
+        waited_ms: u64,
+    },
     /// The device filter cannot be loaded or attached.
     #[error("the device filter of the control group {path} cannot be set")]
     DeviceFilter {
@@ -84,11 +116,13 @@ impl CgroupError {
             Self::Create { source, .. }
             | Self::Limit { source, .. }
             | Self::DeviceFilter { source, .. }
+            | Self::Freeze { source, .. }
             | Self::Join { source, .. }
             | Self::Read { source, .. }
             | Self::Kill { source, .. }
             | Self::Remove { source, .. } => source.errno,
-            Self::Populated { .. } => Errno::BUSY,
+            Self::Populated { .. } | Self::NotFrozen { .. } | Self::InUse { .. } => Errno::BUSY,
+            Self::NoFreezer { .. } => Errno::NOENT,
         }
     }
 
@@ -98,6 +132,10 @@ impl CgroupError {
             Self::Create { path, .. }
             | Self::Limit { path, .. }
             | Self::DeviceFilter { path, .. }
+            | Self::InUse { path, .. }
+            | Self::NoFreezer { path, .. }
+            | Self::Freeze { path, .. }
+            | Self::NotFrozen { path, .. }
             | Self::Join { path, .. }
             | Self::Read { path, .. }
             | Self::Kill { path, .. }
@@ -113,15 +151,20 @@ impl Classified for CgroupError {
             Self::Limit { source, .. } => match source.errno {
                 Errno::INVAL | Errno::RANGE | Errno::NODEV => Class::InvalidArgument,
                 Errno::NOENT => Class::Unimplemented,
+                // Memory that cannot be taken back.
+                Errno::BUSY => Class::FailedPrecondition,
                 _ => source.class(),
             },
             Self::Create { source, .. }
             | Self::DeviceFilter { source, .. }
+            | Self::Freeze { source, .. }
             | Self::Join { source, .. }
             | Self::Read { source, .. }
             | Self::Kill { source, .. }
             | Self::Remove { source, .. } => source.class(),
-            Self::Populated { .. } => Class::DeadlineExceeded,
+            Self::Populated { .. } | Self::NotFrozen { .. } => Class::DeadlineExceeded,
+            Self::InUse { .. } => Class::FailedPrecondition,
+            Self::NoFreezer { .. } => Class::Unimplemented,
         }
     }
 
@@ -129,6 +172,10 @@ impl Classified for CgroupError {
         match self {
             Self::Create { .. } => "CGROUP_CREATE_FAILED",
             Self::Limit { .. } => "CGROUP_LIMIT_REFUSED",
+            Self::InUse { .. } => "CGROUP_LIMIT_IN_USE",
+            Self::NoFreezer { .. } => "CGROUP_NO_FREEZER",
+            Self::Freeze { .. } => "CGROUP_FREEZE_FAILED",
+            Self::NotFrozen { .. } => "CGROUP_NOT_FROZEN",
             Self::DeviceFilter { .. } => "CGROUP_DEVICE_FILTER_FAILED",
             Self::Join { .. } => "CGROUP_JOIN_FAILED",
             Self::Read { .. } => "CGROUP_READ_FAILED",
@@ -144,8 +191,16 @@ impl Classified for CgroupError {
                 Some(format!("this kernel, or the parent of the group, does not offer {path}"))
             }
             Self::Limit { .. } => Some("check the value of the resource limit against this machine".into()),
+            Self::InUse { .. } => {
+                Some("choose a higher limit, or let the container free memory first".into())
+            }
+            Self::NoFreezer { .. } => {
+                Some("mount the freezer controller, or control groups version 2".into())
+            }
             Self::Create { .. }
             | Self::DeviceFilter { .. }
+            | Self::Freeze { .. }
+            | Self::NotFrozen { .. }
             | Self::Join { .. }
             | Self::Read { .. }
             | Self::Kill { .. }

@@ -8,6 +8,8 @@ use prost::Message;
 
 use super::*;
 
+mod live;
+
 /// This machine's hierarchies, or `None` with the reason said.
 #[expect(clippy::print_stdout, reason = "the test harness shows it")]
 fn machine() -> Option<Host> {
@@ -214,6 +216,7 @@ fn kernel_files_that_may_be_missing_are_left_out() {
         value: "5".into(),
         optional,
         preferred: preferred.map(|file| PreferredFile { file: file.into(), value: "50".into() }),
+        usage: String::new(),
     };
     let apply = |write: Write| {
         let base = Folder { mountpoint: root.clone(), version: Version::Legacy.into(), ..Folder::default() };

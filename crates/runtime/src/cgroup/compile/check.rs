@@ -11,7 +11,7 @@ const LIST_BYTES_MAX: usize = 4096;
 const PATH_BYTES_MAX: usize = 1024;
 
 /// The path without slashes at its ends.
-pub(super) fn group_path(path: &str) -> Result<String, CgroupPlanError> {
+pub(in crate::cgroup) fn group_path(path: &str) -> Result<String, CgroupPlanError> {
     let plain = |component: &str| {
         !component.is_empty()
             && component.len() <= 255

@@ -3,7 +3,7 @@
 //! everything, said or not (runc's GHSA-g54h-m393-cpwq), and ends with the devices that every container has, as
 //! in runc. The result is written to version 1's files or compiled to version 2's eBPF programme.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
@@ -24,6 +24,15 @@ struct Devices {
     is_block: bool,
     major: Option<u32>,
     minor: Option<u32>,
+}
+
+impl Devices {
+    /// The rule in version 1's words: `c 1:3 rwm`.
+    fn line(&self, access: Access) -> String {
+        let star = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+        let kind = if self.is_block { 'b' } else { 'c' };
+        format!("{kind} {}:{} {}", star(self.major), star(self.minor), letters(access))
+    }
 }
 
 /// What is done with a device, in the bits of eBPF's context.
@@ -96,15 +105,36 @@ impl Rules {
     pub(super) fn legacy_writes(&self) -> Vec<Limit> {
         let file = if self.allow_by_default { "devices.deny" } else { "devices.allow" };
         let head = (!self.allow_by_default).then(|| Limit::new("devices", "devices.deny", "a"));
-        let exceptions = self.exceptions.iter().map(|(devices, access)| {
-            let star =
-                |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
-            let kind = if devices.is_block { 'b' } else { 'c' };
-            let value =
-                format!("{kind} {}:{} {}", star(devices.major), star(devices.minor), letters(*access));
-            Limit::new("devices", file, value)
-        });
+        let exceptions = self.exceptions.iter();
+        let exceptions =
+            exceptions.map(|(devices, access)| Limit::new("devices", file, devices.line(*access)));
         head.into_iter().chain(exceptions).collect()
+    }
+
+    /// Version 1's files, from other rules to these: only the difference, so that nothing is closed meanwhile that
+    /// is open before and after.
+    pub(super) fn legacy_changes(&self, old: &Self) -> Vec<Limit> {
+        if self.allow_by_default != old.allow_by_default {
+            let open = self.allow_by_default.then(|| Limit::new("devices", "devices.allow", "a"));
+            return open.into_iter().chain(self.legacy_writes()).collect();
+        }
+        let (add, take) = if self.allow_by_default {
+            ("devices.deny", "devices.allow")
+        } else {
+            ("devices.allow", "devices.deny")
+        };
+        let devices: BTreeSet<&Devices> = self.exceptions.keys().chain(old.exceptions.keys()).collect();
+        let change = |devices: &Devices| {
+            let (old, new) = (old.bits(devices), self.bits(devices));
+            let write =
+                |file, bits| (bits != 0).then(|| Limit::new("devices", file, devices.line(Access(bits))));
+            [write(add, new & !old), write(take, old & !new)].into_iter().flatten()
+        };
+        devices.into_iter().flat_map(change).collect()
+    }
+
+    fn bits(&self, devices: &Devices) -> u8 {
+        self.exceptions.get(devices).map_or(0, |access| access.0)
     }
 
     /// Version 2's programme, or nothing when everything is allowed.

@@ -11,6 +11,12 @@ pub enum CgroupPlanError {
         /// What was given, cut.
         path: String,
     },
+    /// The name of a systemd unit is not one.
+    #[error("the control group path '{path}' is not slice:prefix:name")]
+    Unit {
+        /// What was given, cut.
+        path: String,
+    },
     /// A value is outside what it may be.
     #[error("linux.resources.{field} cannot be '{value}': {rule}")]
     Value {
@@ -35,6 +41,12 @@ pub enum CgroupPlanError {
         /// Its name.
         controller: String,
     },
+    /// A limit that has no value that would mean none.
+    #[error("the limit in {file} cannot be taken back, only changed")]
+    Permanent {
+        /// The file.
+        file: String,
+    },
     /// No hierarchy is mounted.
     #[error("this machine has no control groups mounted")]
     NoHierarchy,
@@ -51,18 +63,20 @@ impl CgroupPlanError {
 impl Classified for CgroupPlanError {
     fn class(&self) -> Class {
         match self {
-            Self::Path { .. } | Self::Value { .. } => Class::InvalidArgument,
+            Self::Path { .. } | Self::Unit { .. } | Self::Value { .. } => Class::InvalidArgument,
             Self::Unsupported { .. } | Self::NoController { .. } => Class::Unimplemented,
-            Self::NoHierarchy => Class::FailedPrecondition,
+            Self::Permanent { .. } | Self::NoHierarchy => Class::FailedPrecondition,
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
             Self::Path { .. } => "CGROUP_PATH_INVALID",
+            Self::Unit { .. } => "CGROUP_UNIT_INVALID",
             Self::Value { .. } => "RESOURCE_INVALID",
             Self::Unsupported { .. } => "RESOURCE_UNSUPPORTED",
             Self::NoController { .. } => "CGROUP_CONTROLLER_MISSING",
+            Self::Permanent { .. } => "RESOURCE_PERMANENT",
             Self::NoHierarchy => "CGROUPS_NOT_MOUNTED",
         }
     }
@@ -73,7 +87,11 @@ impl Classified for CgroupPlanError {
             Self::NoController { controller } => {
                 Some(format!("leave the limit out, or boot a kernel with the {controller} controller"))
             }
-            Self::Path { .. } | Self::Value { .. } | Self::Unsupported { .. } => None,
+            Self::Path { .. }
+            | Self::Unit { .. }
+            | Self::Value { .. }
+            | Self::Unsupported { .. }
+            | Self::Permanent { .. } => None,
         }
     }
 }

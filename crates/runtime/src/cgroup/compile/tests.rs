@@ -1,7 +1,7 @@
 use super::*;
 use crate::cgroup::{Hierarchy, UnifiedHierarchy};
 
-fn hybrid() -> Host {
+pub(super) fn hybrid() -> Host {
     let hierarchy = |name: &str| Hierarchy {
         mountpoint: format!("/sys/fs/cgroup/{}", name.trim_start_matches("name=")),
         controllers: name.split(',').map(str::to_owned).collect(),
@@ -17,7 +17,7 @@ fn hybrid() -> Host {
     }
 }
 
-fn unified() -> Host {
+pub(super) fn unified() -> Host {
     let controllers =
         "cpuset cpu io memory hugetlb pids rdma misc perf_event".split(' ').map(str::to_owned).collect();
     Host {
@@ -26,7 +26,7 @@ fn unified() -> Host {
     }
 }
 
-fn resources(json: &str) -> LinuxResources {
+pub(super) fn resources(json: &str) -> LinuxResources {
     serde_json::from_str(json).expect("resources")
 }
 
@@ -78,8 +78,8 @@ fn the_usual_limits_on_version_2() {
     assert_eq!(
         lines(&plan),
         [
-            "cgroup: memory.max=536870912",
             "cgroup: memory.swap.max=536870912",
+            "cgroup: memory.max=536870912",
             "cgroup: memory.low=268435456",
             "cgroup: cpu.weight=59",
             "cgroup: cpu.max=50000 100000",
@@ -127,7 +127,7 @@ fn unlimited_is_said_in_each_versions_word() {
     let unified = plan(Some(&asked), "/g", &unified()).expect("plan");
     assert_eq!(
         lines(&unified),
-        ["cgroup: memory.max=max", "cgroup: memory.swap.max=max", "cgroup: cpu.max=max 20000"]
+        ["cgroup: memory.swap.max=max", "cgroup: memory.max=max", "cgroup: cpu.max=max 20000"]
     );
 }
 

@@ -1,5 +1,8 @@
 //! The resources in version 2's files. The spec speaks version 1's language: shares and weights are converted by
-//! the formulas that runc and crun use, so that a container weighs the same under all three.
+//! the formulas that runc and crun use, so that a container weighs the same under all three. For shares those
+//! two changed theirs in 2025 (runc 1.3.2, crun 1.23): the older one, a straight line from 2..262144 to 1..10000,
+//! gave the default of 1024 shares a weight of 39 instead of 100, so that a container with the default weighed
+//! less than one that said nothing. This is the newer one.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +22,7 @@ pub(super) fn limits(resources: &LinuxResources) -> Result<Vec<Limit>, CgroupPla
     match resources.pids().as_ref().map(oci_spec::runtime::LinuxPids::limit) {
         // A new group has no limit.
         None | Some(i64::MIN..=0) => {}
-        Some(limit) => limits.push(Limit::new("pids", "pids.max", limit)),
+        Some(limit) => limits.push(Limit::new("pids", "pids.max", limit).neutral("max")),
     }
     if let Some(block) = resources.block_io() {
         add_block(block, &mut limits);
@@ -27,8 +30,9 @@ pub(super) fn limits(resources: &LinuxResources) -> Result<Vec<Limit>, CgroupPla
     for page in resources.hugepage_limits().iter().flatten() {
         let size = check::page_size(page.page_size())?;
         let value = check::amount("hugepageLimits.limit", page.limit(), "max")?;
-        limits.push(Limit::new("hugetlb", format!("hugetlb.{size}.max"), &value));
-        limits.push(Limit::new("hugetlb", format!("hugetlb.{size}.rsvd.max"), value).optional());
+        limits.push(Limit::new("hugetlb", format!("hugetlb.{size}.max"), &value).neutral("max"));
+        let reserved = Limit::new("hugetlb", format!("hugetlb.{size}.rsvd.max"), value);
+        limits.push(reserved.neutral("max").optional());
     }
     let asks_network = resources.network().as_ref().is_some_and(|network| {
         network.class_id().is_some() || network.priorities().as_ref().is_some_and(|list| !list.is_empty())
@@ -68,23 +72,29 @@ pub(super) fn io_weight(weight: u16) -> u64 {
 
 fn add_memory(memory: &LinuxMemory, limits: &mut Vec<Limit>) -> Result<(), CgroupPlanError> {
     let limit = memory.limit().filter(|limit| *limit != 0);
-    if let Some(bytes) = limit {
-        limits.push(Limit::new("memory", "memory.max", check::amount("memory.limit", bytes, "max")?));
-    }
+    let swap_max = |value: String| Limit::new("memory", "memory.swap.max", value).optional().neutral("max");
     match (memory.swap().filter(|swap| *swap != 0), limit) {
+        (Some(-1), _) | (None, Some(-1)) => limits.push(swap_max("max".to_owned())),
         (None, _) => {}
-        (Some(-1), _) => limits.push(Limit::new("memory", "memory.swap.max", "max").optional()),
         // Version 1 counts memory and swap together, version 2 swap alone.
         (Some(swap), Some(bytes)) if bytes >= 0 && swap >= bytes => {
-            limits.push(Limit::new("memory", "memory.swap.max", swap - bytes).optional());
+            limits.push(swap_max((swap - bytes).to_string()));
         }
         (Some(swap), _) => {
             let rule = "memory and swap together are not below memory, which has a limit";
             return Err(CgroupPlanError::value("memory.swap", swap, rule));
         }
     }
+    if let Some(bytes) = limit {
+        let value = check::amount("memory.limit", bytes, "max")?;
+        let limit = Limit::new("memory", "memory.max", value).neutral("max");
+        // This version's kernel would rather kill than refuse.
+        let checks = memory.check_before_update() == Some(true) && bytes >= 0;
+        limits.push(if checks { limit.not_below("memory.current") } else { limit });
+    }
     if let Some(bytes) = memory.reservation().filter(|bytes| *bytes != 0) {
-        limits.push(Limit::new("memory", "memory.low", check::amount("memory.reservation", bytes, "max")?));
+        let value = check::amount("memory.reservation", bytes, "max")?;
+        limits.push(Limit::new("memory", "memory.low", value).neutral("0"));
     }
     // Swappiness, kernel memory and disabling the OOM killer have no counterpart; like runc we leave them.
     Ok(())
@@ -97,7 +107,7 @@ fn add_cpu(cpu: &LinuxCpu, limits: &mut Vec<Limit>) -> Result<(), CgroupPlanErro
         return Err(CgroupPlanError::Unsupported { field: "cpu.realtimeRuntime", version: 2 });
     }
     if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
-        limits.push(Limit::new("cpu", "cpu.weight", cpu_weight(shares)));
+        limits.push(Limit::new("cpu", "cpu.weight", cpu_weight(shares)).neutral("100"));
     }
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
@@ -105,19 +115,20 @@ fn add_cpu(cpu: &LinuxCpu, limits: &mut Vec<Limit>) -> Result<(), CgroupPlanErro
         let quota =
             quota.filter(|quota| *quota > 0).map_or_else(|| "max".to_owned(), |quota| quota.to_string());
         let period = period.map_or_else(String::new, |period| format!(" {period}"));
-        limits.push(Limit::new("cpu", "cpu.max", format!("{quota}{period}")));
+        limits.push(Limit::new("cpu", "cpu.max", format!("{quota}{period}")).neutral("max 100000"));
     }
     if let Some(burst) = cpu.burst() {
-        limits.push(Limit::new("cpu", "cpu.max.burst", burst));
+        limits.push(Limit::new("cpu", "cpu.max.burst", burst).neutral("0"));
     }
     if let Some(idle) = cpu.idle() {
-        limits.push(Limit::new("cpu", "cpu.idle", idle));
+        // After the weight: an idle group takes none.
+        limits.push(Limit::new("cpu", "cpu.idle", idle).neutral("0"));
     }
     for (field, file, value) in
         [("cpu.cpus", "cpuset.cpus", cpu.cpus()), ("cpu.mems", "cpuset.mems", cpu.mems())]
     {
         if let Some(list) = value.as_deref().filter(|list| !list.is_empty()) {
-            limits.push(Limit::new("cpuset", file, check::list(field, list)?));
+            limits.push(Limit::new("cpuset", file, check::list(field, list)?).neutral("\n"));
         }
     }
     Ok(())
@@ -128,19 +139,21 @@ fn add_block(block: &LinuxBlockIo, limits: &mut Vec<Limit>) {
     // The BFQ scheduler has a file of its own, in version 1's range.
     if let Some(weight) = positive(block.weight()) {
         let limit = Limit::new("io", "io.weight", io_weight(weight)).optional();
-        limits.push(limit.preferring("io.bfq.weight", weight));
+        limits.push(limit.preferring("io.bfq.weight", weight).neutral("default 100"));
     }
     for device in block.weight_device().iter().flatten() {
         if let Some(weight) = positive(device.weight()) {
             let number = format!("{}:{}", device.major(), device.minor());
             let limit = Limit::new("io", "io.weight", format!("{number} {}", io_weight(weight))).optional();
-            limits.push(limit.preferring("io.bfq.weight", format!("{number} {weight}")));
+            let limit = limit.preferring("io.bfq.weight", format!("{number} {weight}"));
+            limits.push(limit.neutral(format!("{number} default")).keyed(number));
         }
     }
     let mut throttle = |key: &str, devices: &Option<Vec<LinuxThrottleDevice>>| {
         for device in devices.iter().flatten() {
-            let value = format!("{}:{} {key}={}", device.major(), device.minor(), device.rate());
-            limits.push(Limit::new("io", "io.max", value));
+            let name = format!("{}:{} {key}", device.major(), device.minor());
+            let limit = Limit::new("io", "io.max", format!("{name}={}", device.rate()));
+            limits.push(limit.neutral(format!("{name}=max")).keyed(name));
         }
     };
     throttle("rbps", block.throttle_read_bps_device());
@@ -158,13 +171,17 @@ pub(super) fn add_rdma(resources: &LinuxResources, limits: &mut Vec<Limit>) -> R
         let number = |value: Option<u32>| value.map_or_else(|| "max".to_owned(), |value| value.to_string());
         let (handles, objects) = (number(limit.hca_handles()), number(limit.hca_objects()));
         let name = check::word("rdma", name)?;
-        limits.push(Limit::new(
-            "rdma",
-            "rdma.max",
-            format!("{name} hca_handle={handles} hca_object={objects}"),
-        ));
+        let value = format!("{name} hca_handle={handles} hca_object={objects}");
+        let limit = Limit::new("rdma", "rdma.max", value);
+        limits.push(limit.neutral(format!("{name} hca_handle=max hca_object=max")).keyed(name));
     }
     Ok(())
+}
+
+/// What a line of a file with many lines is about, a device for example; empty for a value that is alone.
+fn line_key(line: &str) -> &str {
+    let first = line.split_whitespace().next().unwrap_or_default();
+    if first.contains(':') || first == "default" || line.contains('=') { first } else { "" }
 }
 
 /// Files by their own names, after everything else, so that they win.
@@ -182,7 +199,7 @@ fn add_unified(resources: &LinuxResources, limits: &mut Vec<Limit>) -> Result<()
             return Err(CgroupPlanError::value("unified", value, "a value has at most 4096 bytes"));
         }
         for line in value.lines() {
-            limits.push(Limit::new(controller, name, line));
+            limits.push(Limit::new(controller, name, line).keyed(line_key(line)));
         }
     }
     Ok(())

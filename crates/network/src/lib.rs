@@ -1,3 +1,0 @@
-//! Networks: the files that gantry-netd reads.
-
-pub mod netd;
