@@ -1,0 +1,3 @@
+//! Networks: the files that gantry-netd reads.
+
+pub mod netd;
