@@ -1,3 +1,40 @@
-//! Networks: the files that gantry-netd reads.
+//! Networks: namespaces, links, addresses, routes, nftables, ports and subnets, and the files that gantry-netd
+//! reads. Blocking; works in the network namespace of the calling thread. No store, no daemon, no API.
+//!
+//! Read `namespace`, `bridge` and `attach` for links, `observe` for what is there.
 
 pub mod netd;
+
+#[cfg(feature = "engine")]
+mod attach;
+#[cfg(feature = "engine")]
+mod bridge;
+#[cfg(feature = "engine")]
+mod error;
+#[cfg(feature = "engine")]
+mod host;
+#[cfg(feature = "engine")]
+mod mac;
+#[cfg(feature = "engine")]
+mod namespace;
+#[cfg(feature = "engine")]
+mod netlink;
+#[cfg(feature = "engine")]
+mod observe;
+#[cfg(feature = "engine")]
+mod setting;
+
+#[cfg(feature = "engine")]
+pub use attach::{ChildMode, Interface, Route};
+#[cfg(feature = "engine")]
+pub use bridge::{Bridge, BridgeSpec, SEGMENT_ENDPOINTS_MAX};
+#[cfg(feature = "engine")]
+pub use error::{Attempt, NetworkError, Result};
+#[cfg(feature = "engine")]
+pub use host::Host;
+#[cfg(feature = "engine")]
+pub use mac::mac_of;
+#[cfg(feature = "engine")]
+pub use namespace::Netns;
+#[cfg(feature = "engine")]
+pub use observe::{Counters, Link};

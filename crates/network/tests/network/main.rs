@@ -1,0 +1,4 @@
+//! The engine against the real kernel, with real traffic between network namespaces.
+
+mod links;
+mod stage;
