@@ -1,12 +1,13 @@
 //! Launch makes the container up to before its programme's exec, Start lets it go. A Launch that fails
 //! leaves nothing: each thing made is owned by a value that takes it down when dropped.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use gantry_api::shim::v1::{
     Failure, FailureKind, LaunchRequest, LaunchResponse, LogLimits, StartResponse, Stdio,
 };
-use gantry_runtime::execute;
+use gantry_runtime::execute::{self, Input};
 use gantry_runtime::plan::{self, NamespaceKind, Plan};
 use prost::Message;
 
@@ -21,11 +22,15 @@ use crate::streams::Streams;
 
 impl Shim {
     /// Makes the container.
-    pub(crate) fn launch(&mut self, request: &LaunchRequest) -> Result<LaunchResponse, Failure> {
+    pub(crate) fn launch(
+        &mut self,
+        request: &LaunchRequest,
+        network: Option<OwnedFd>,
+    ) -> Result<LaunchResponse, Failure> {
         if !matches!(self.life, Life::Born) {
             return Err(failure::wrong_phase("something was launched already"));
         }
-        let result = self.make(request);
+        let result = self.make(request, network);
         if let Err(failure) = &result {
             self.failure = Some(failure.clone());
             self.life = Life::Failed;
@@ -63,7 +68,7 @@ impl Shim {
         started
     }
 
-    fn make(&mut self, request: &LaunchRequest) -> Result<LaunchResponse, Failure> {
+    fn make(&mut self, request: &LaunchRequest, network: Option<OwnedFd>) -> Result<LaunchResponse, Failure> {
         let mut plan = Plan::decode(&*request.plan)
             .map_err(|_| failure::refuse(FailureKind::InvalidRequest, "the plan does not decode"))?;
         let wanted = request.stdio.unwrap_or_default();
@@ -74,7 +79,9 @@ impl Shim {
         self.open_log(&request.log_dir, request.log_limits.unwrap_or_default())?;
         let pipes = |error| failure::step("make pipes", "", &error);
         let (given, mut kept) = stdio::make(&wanted).map_err(pipes)?;
-        let mut created = execute::create(&plan, given).map_err(|error| failure::execute(&error))?;
+        let namespaces = network.into_iter().map(|network| (NamespaceKind::Network, network)).collect();
+        let input = Input { namespaces, ..Input::from(given) };
+        let mut created = execute::create(&plan, input).map_err(|error| failure::execute(&error))?;
         if let Some(master) = created.take_terminal() {
             kept = stdio::terminal_ends(master).map_err(pipes)?;
         }

@@ -47,7 +47,10 @@ impl Shim {
     fn act(&mut self, connection: &mut Connection, action: Action) -> Result<Answer, Failure> {
         match action {
             Action::Hello(peer) => hello(connection, &peer).map(Answer::Hello),
-            Action::Launch(launch) => self.launch(&launch).map(Answer::Launch),
+            Action::Launch(launch) => {
+                let network = if launch.network_namespace { connection.descriptor() } else { None };
+                self.launch(&launch, network).map(Answer::Launch)
+            }
             Action::Start(_) => self.start().map(Answer::Start),
             Action::Kill(kill) => self.kill(&kill).map(Answer::Kill),
             Action::Exec(exec) => {

@@ -75,7 +75,21 @@ macro_rules! text_key {
     )*};
 }
 
-text_key!(Namespace, ContainerId, ContainerName, ExecId, SnapshotKey, LeaseId, RequestId, Digest, Reference);
+text_key!(
+    Namespace,
+    ContainerId,
+    ContainerName,
+    ExecId,
+    SnapshotKey,
+    LeaseId,
+    RequestId,
+    Digest,
+    Reference,
+    NetworkId,
+    NetworkName,
+    EndpointId,
+    SandboxId
+);
 
 impl<A: Key, B: Key> Key for (A, B) {
     fn encode(&self, out: &mut Vec<u8>) {

@@ -113,6 +113,7 @@ impl Supervisor {
                 stdin_open: process.stdin_open,
                 console: console.map(Into::into),
             }),
+            network_namespace: false,
         };
         client.launch(request, None).await?;
         Ok(())

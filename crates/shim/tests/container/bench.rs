@@ -81,7 +81,8 @@ impl Bench {
             steps.push(Op::Console(Console {}).into());
         }
         let root = Root::Folder(self.rootfs.to_str().expect("utf-8").into());
-        let namespaces = NAMESPACES.map(|kind| Namespace { kind: kind.into(), path: String::new() }).into();
+        let namespaces =
+            NAMESPACES.map(|kind| Namespace { kind: kind.into(), path: String::new(), passed: false }).into();
         Plan {
             version: VERSION,
             rootfs: Some(Rootfs { root: Some(root) }),
@@ -360,6 +361,7 @@ pub(crate) fn launch_request(bench: &Bench, plan: &Plan, stdio: Stdio) -> Launch
         log_dir: text(&bench.log),
         log_limits: None,
         stdio: Some(stdio),
+        network_namespace: false,
     }
 }
 

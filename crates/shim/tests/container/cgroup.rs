@@ -18,6 +18,7 @@ fn cgroup(test: &str) -> CgroupPlan {
         value: value.to_owned(),
         optional,
         preferred: None,
+        usage: String::new(),
     };
     let folder = |mountpoint: &str, version: Version, controller: &str, writes| Folder {
         mountpoint: mountpoint.to_owned(),
