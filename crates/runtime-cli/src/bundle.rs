@@ -1,0 +1,119 @@
+//! What a bundle folder asks for: its `config.json` (runtime-spec, bundle.md) read, completed with what a
+//! caller may leave out, and compiled to a plan. Nothing has happened on the host when this is done.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gantry_runtime::cgroup;
+use gantry_runtime::plan::{self, Plan, PlanInput, Root, Rootfs};
+use gantry_runtime::seccomp;
+use oci_spec::runtime::Spec;
+
+use crate::failure::Failure;
+use crate::options::{Create, Globals};
+
+/// A bundle that can be started.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    /// Its folder, absolute.
+    pub(crate) path: PathBuf,
+    /// The root filesystem's folder, absolute and without links.
+    pub(crate) rootfs: PathBuf,
+    pub(crate) spec: Spec,
+    pub(crate) plan: Plan,
+}
+
+/// Reads and compiles the bundle of a `create` or `run`.
+pub(crate) fn load(options: &Create, globals: &Globals) -> Result<Bundle, Failure> {
+    let given = options.bundle.as_deref().unwrap_or_else(|| Path::new("."));
+    let path = fs::canonicalize(given).map_err(|error| Failure::file("open", given, error))?;
+    let mut spec = read(&path.join(options.config.as_deref().unwrap_or_else(|| Path::new("config.json"))))?;
+    check_version(spec.version())?;
+    let rootfs = rootfs(&spec, &path)?;
+    complete(&mut spec, options, globals);
+    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let input = PlanInput {
+        rootfs: Rootfs { root: Some(Root::Folder(text("root.path", &rootfs)?)) },
+        cgroups: cgroup::Host::read()?,
+        init: false,
+        filter: filter.map(seccomp::compile).transpose()?,
+        passed: Vec::new(),
+        id: options.id.clone(),
+        bundle: text("bundle", &path)?,
+    };
+    let plan = plan::compile(&spec, &input)?;
+    Ok(Bundle { path, rootfs, spec, plan })
+}
+
+/// Reads a spec.
+pub(crate) fn read(path: &Path) -> Result<Spec, Failure> {
+    let bytes = fs::read(path).map_err(|error| Failure::file("open", path, error))?;
+    serde_json::from_slice(&bytes).map_err(|error| Failure::json(path, error))
+}
+
+/// Versions 1.x are read; a 2.0 may mean anything.
+fn check_version(version: &str) -> Result<(), Failure> {
+    let problem = |problem: &str| Failure::Spec { field: "ociVersion", problem: problem.to_owned() };
+    let (core, _) = version.split_once(['-', '+']).unwrap_or((version, ""));
+    let numbers: Vec<Option<u32>> = core.split('.').map(|part| part.parse().ok()).collect();
+    match numbers[..] {
+        [Some(1), Some(_), Some(_)] => Ok(()),
+        [Some(_), Some(_), Some(_)] => Err(problem(&format!("version {version} is not supported"))),
+        _ => Err(problem(&format!("{version:?} is not a version"))),
+    }
+}
+
+fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, Failure> {
+    let missing = || Failure::Spec { field: "root", problem: "it is missing".to_owned() };
+    let root = spec.root().as_ref().ok_or_else(missing)?;
+    let path = bundle.join(root.path());
+    let found = fs::canonicalize(&path).map_err(|error| Failure::file("open", &path, error))?;
+    if found.is_dir() {
+        Ok(found)
+    } else {
+        Err(Failure::file("open", found, std::io::ErrorKind::NotADirectory.into()))
+    }
+}
+
+/// What runc's callers leave out: every container has a control group of its own, named after it.
+fn complete(spec: &mut Spec, options: &Create, globals: &Globals) {
+    let Some(linux) = spec.linux_mut() else { return };
+    if linux.cgroups_path().as_ref().is_none_or(|path| path.as_os_str().is_empty()) {
+        let path = if globals.systemd_cgroup {
+            format!("system.slice:gantry:{}", options.id)
+        } else {
+            format!("/{}", options.id)
+        };
+        linux.set_cgroups_path(Some(path.into()));
+    }
+}
+
+fn text(field: &'static str, path: &Path) -> Result<String, Failure> {
+    let problem = || Failure::Spec { field, problem: format!("{} is not UTF-8", path.display()) };
+    path.to_str().map(str::to_owned).ok_or_else(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_the_first_major_are_read() {
+        for version in ["1.0.0", "1.0.2-dev", "1.2.1", "1.3.0+x"] {
+            check_version(version).expect("is read");
+        }
+        for version in ["", "1.0", "2.0.0", "0.6.0", "1.x.0", "v1.0.0"] {
+            assert!(check_version(version).is_err(), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn a_container_without_a_cgroup_path_gets_one_of_its_name() {
+        let mut spec = Spec::default();
+        spec.set_linux(Some(oci_spec::runtime::Linux::default()));
+        let options = Create { id: "c1".into(), ..Create::default() };
+        complete(&mut spec, &options, &Globals::default());
+        let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
+        assert_eq!(path, Some("/c1".into()));
+    }
+}

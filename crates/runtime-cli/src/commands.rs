@@ -1,0 +1,72 @@
+//! A file per command, each a use case that reads from top to bottom; here is which one runs, and what several
+//! of them ask of a container.
+
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod help;
+mod kill;
+mod list;
+mod ps;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use gantry_runtime::cgroup::Cgroup;
+
+use crate::arguments::Command;
+use crate::containers::{Containers, Folder};
+use crate::failure::Failure;
+use crate::options::Globals;
+use crate::record::{Record, Status};
+use crate::report::Report;
+
+/// Runs a command; what it exits with.
+pub(crate) fn run(command: Command, globals: &Globals, report: &Report) -> Result<u8, Failure> {
+    let containers = Containers::at(&globals.root);
+    match command {
+        Command::Help => help::help(),
+        Command::Version => help::version(),
+        Command::Create(options) => create::create(&options, globals, &containers, report),
+        Command::Run(options) => run::run(&options, globals, &containers, report),
+        Command::Start { id } => start::start(&id, &containers, report),
+        Command::State { id } => state::state(&id, &containers),
+        Command::Kill(options) => kill::kill(&options, &containers),
+        Command::Delete(options) => delete::delete(&options, &containers, report),
+        Command::Exec(options) => exec::exec(&options, &containers),
+        Command::Ps(options) => ps::ps(&options, &containers),
+        Command::List(options) => list::list(&options, &containers),
+        Command::Pause { .. } => not_yet("pause"),
+        Command::Resume { .. } => not_yet("resume"),
+        Command::Update(_) => not_yet("update"),
+        Command::Events(_) => not_yet("events"),
+        Command::Checkpoint(_) => not_yet("checkpoint"),
+        Command::Restore(_) => not_yet("restore"),
+        Command::Spec(options) => spec::spec(&options),
+        Command::Features => features::features(),
+    }
+    .map(|code| code.unwrap_or(0))
+}
+
+/// What a command ends with: nothing special, or a process's own code.
+type Outcome = Result<Option<u8>, Failure>;
+
+/// The container's control group, if it has one that is still there.
+fn cgroup_of(folder: &Folder) -> Result<Option<Cgroup>, Failure> {
+    let plan = folder.plan()?;
+    Ok(plan.cgroup.as_ref().map(Cgroup::open).transpose()?)
+}
+
+fn not_yet(what: &'static str) -> Outcome {
+    Err(Failure::Unavailable { what, why: "this version does not have it yet".to_owned() })
+}
+
+/// The status, with whether the container is paused.
+fn status(folder: &Folder, record: &Record) -> Result<Status, Failure> {
+    match folder.status(record) {
+        Status::Running => Ok(Status::Running),
+        other => Ok(other),
+    }
+}

@@ -1,0 +1,86 @@
+//! `delete`: what `create` made goes (runtime.md "Delete"): the control group with whoever is left in it, the
+//! folder, and then the poststop hooks run. A created container may be deleted, as with runc; a running one
+//! only by force.
+
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use gantry_linux::event::wait_readable;
+use gantry_linux::signal::Signal;
+use gantry_linux::wait::open_pidfd;
+use gantry_runtime::cgroup::Cgroup;
+use gantry_runtime::execute;
+
+use super::Outcome;
+use super::kill::signal_first;
+use crate::containers::{Containers, Folder};
+use crate::failure::Failure;
+use crate::options::Delete;
+use crate::record::{Record, Status};
+use crate::report::Report;
+
+/// How long a killed process may take to go: unmounting takes time.
+const GONE_DEADLINE: Duration = Duration::from_secs(10);
+
+pub(super) fn delete(options: &Delete, containers: &Containers, report: &Report) -> Outcome {
+    let (folder, record) = match containers.find(&options.id) {
+        Err(Failure::UnknownContainer { .. }) if options.force => {
+            // What a `create` that was killed left is removed too.
+            containers.remains(&options.id)?.map_or(Ok(()), Folder::remove)?;
+            return Ok(None);
+        }
+        found => found?,
+    };
+    match (folder.status(&record), options.force) {
+        (Status::Running | Status::Paused | Status::Creating, false) => {
+            let status = super::status(&folder, &record)?;
+            return Err(Failure::WrongStatus { id: options.id.clone(), verb: "delete", status });
+        }
+        (Status::Created, _) | (Status::Running | Status::Paused | Status::Creating, true) => {
+            end(&folder, &record)?;
+        }
+        (Status::Stopped, _) => {}
+    }
+    clean_up(folder, report)?;
+    Ok(None)
+}
+
+/// Removes everything of a container whose first process has ended. Goes on past a failure, and tells the
+/// first one.
+pub(super) fn clean_up(folder: Folder, report: &Report) -> Result<(), Failure> {
+    let plan = folder.plan();
+    let cgroup = match &plan {
+        Ok(plan) => plan.cgroup.as_ref().map(Cgroup::open).transpose(),
+        // Nothing was made before the plan was kept.
+        Err(_) => Ok(None),
+    };
+    let removed = cgroup.and_then(|cgroup| {
+        let Some(cgroup) = cgroup else { return Ok(()) };
+        cgroup.kill().and_then(|()| cgroup.remove())
+    });
+    if let Err(error) = removed {
+        // The folder stays: it is what leads to the control group.
+        return Err(error.into());
+    }
+    let folder_removed = folder.remove();
+    if let Some(hooks) = plan.ok().and_then(|plan| plan.hooks) {
+        for error in execute::poststop(&hooks) {
+            report.warning(&Failure::Execute(error).line());
+        }
+    }
+    folder_removed
+}
+
+/// Kills the first process, and everybody with it, and waits until it is gone.
+fn end(folder: &Folder, record: &Record) -> Result<(), Failure> {
+    let Some(pid) = record.pid() else { return Ok(()) };
+    let Ok(pidfd) = open_pidfd(pid) else { return Ok(()) };
+    match signal_first(record, Signal::KILL) {
+        Err(Failure::NotRunning) => return Ok(()),
+        signalled => signalled?,
+    }
+    if let Some(cgroup) = super::cgroup_of(folder)? {
+        cgroup.kill()?;
+    }
+    wait_readable(pidfd.as_fd(), Some(GONE_DEADLINE)).map(drop).map_err(Failure::kernel)
+}

@@ -1,0 +1,205 @@
+//! Why a command failed. Other engines read these words: Docker maps `executable file not found` and
+//! `no such file or directory` to exit code 127, containerd takes `does not exist` and `container not running`
+//! for a container that is gone. So the texts of those are as they are on purpose.
+
+use std::io;
+use std::path::PathBuf;
+
+use gantry_linux::SyscallError;
+use gantry_runtime::cgroup::CgroupError;
+use gantry_runtime::execute::ExecuteError;
+use gantry_runtime::plan::PlanError;
+use gantry_runtime::seccomp::SeccompError;
+use gantry_types::{Class, Classified};
+
+use crate::record::Status;
+
+/// A command that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The arguments mean nothing.
+    #[error("{problem}")]
+    Usage {
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// No container has this id.
+    #[error("container {id:?} does not exist")]
+    UnknownContainer {
+        /// The id.
+        id: String,
+    },
+    /// A container has this id already.
+    #[error("container with given ID already exists: {id:?}")]
+    Exists {
+        /// The id.
+        id: String,
+    },
+    /// It is not the name of a container.
+    #[error("invalid container ID format: {id:?}")]
+    InvalidId {
+        /// What was given.
+        id: String,
+    },
+    /// The container has ended, and what was asked needs a process.
+    #[error("container not running")]
+    NotRunning,
+    /// The container is in the wrong state.
+    #[error("cannot {verb} container {id:?}: it is {status}")]
+    WrongStatus {
+        /// The id.
+        id: String,
+        /// What was asked.
+        verb: &'static str,
+        /// The state that it is in.
+        status: Status,
+    },
+    /// A file cannot be used.
+    #[error("{action} {}", path.display())]
+    File {
+        /// What was done with it.
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A file's JSON is not what it should be.
+    #[error("parse {}", path.display())]
+    Json {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A field of the spec, or of a process, cannot be used.
+    #[error("{field}: {problem}")]
+    Spec {
+        /// Which, as the runtime-spec names it.
+        field: &'static str,
+        /// Why not.
+        problem: String,
+    },
+    /// The spec cannot be compiled.
+    #[error("the spec cannot be carried out")]
+    Plan(#[from] PlanError),
+    /// The spec's system call filter cannot be compiled.
+    #[error("linux.seccomp cannot be compiled")]
+    Seccomp(#[from] SeccompError),
+    /// The plan could not be carried out.
+    #[error("unable to start container process")]
+    Execute(#[from] ExecuteError),
+    /// The control group refused.
+    #[error("the control group")]
+    Cgroup(#[from] CgroupError),
+    /// The kernel refused.
+    #[error("the kernel refused")]
+    Kernel(#[source] SyscallError),
+    /// What was asked needs something that this machine does not have.
+    #[error("{what} is not available: {why}")]
+    Unavailable {
+        /// What was asked.
+        what: &'static str,
+        /// What is missing.
+        why: String,
+    },
+    /// Another program that was run for the command failed.
+    #[error("{program} failed with {status}")]
+    Program {
+        /// Which.
+        program: &'static str,
+        /// How it ended.
+        status: String,
+    },
+}
+
+impl Failure {
+    pub(crate) fn usage(problem: impl Into<String>) -> Self {
+        Self::Usage { problem: problem.into() }
+    }
+
+    pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::File { action, path: path.into(), source }
+    }
+
+    pub(crate) fn json(path: impl Into<PathBuf>, source: serde_json::Error) -> Self {
+        Self::Json { path: path.into(), source }
+    }
+
+    pub(crate) fn kernel(source: SyscallError) -> Self {
+        Self::Kernel(source)
+    }
+
+    /// The failure and its causes in one line.
+    pub(crate) fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            line.push_str(": ");
+            line.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        line
+    }
+}
+
+impl Classified for Failure {
+    fn class(&self) -> Class {
+        match self {
+            Self::Usage { .. } | Self::InvalidId { .. } | Self::Json { .. } | Self::Spec { .. } => {
+                Class::InvalidArgument
+            }
+            Self::UnknownContainer { .. } => Class::NotFound,
+            Self::Exists { .. } => Class::AlreadyExists,
+            Self::NotRunning | Self::WrongStatus { .. } | Self::File { .. } => Class::FailedPrecondition,
+            Self::Plan(error) => error.class(),
+            Self::Seccomp(error) => error.class(),
+            Self::Execute(error) => error.class(),
+            Self::Cgroup(error) => error.class(),
+            Self::Kernel(_) | Self::Program { .. } => Class::Internal,
+            Self::Unavailable { .. } => Class::Unimplemented,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Usage { .. } => "USAGE",
+            Self::InvalidId { .. } => "CONTAINER_ID_INVALID",
+            Self::UnknownContainer { .. } => "CONTAINER_UNKNOWN",
+            Self::Exists { .. } => "CONTAINER_EXISTS",
+            Self::NotRunning => "CONTAINER_NOT_RUNNING",
+            Self::WrongStatus { .. } => "CONTAINER_WRONG_STATUS",
+            Self::File { .. } => "FILE_UNUSABLE",
+            Self::Json { .. } => "JSON_MALFORMED",
+            Self::Spec { .. } => "SPEC_INVALID",
+            Self::Plan(error) => error.reason(),
+            Self::Seccomp(error) => error.reason(),
+            Self::Execute(error) => error.reason(),
+            Self::Cgroup(error) => error.reason(),
+            Self::Kernel(_) => "KERNEL_REFUSED",
+            Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::Program { .. } => "PROGRAM_FAILED",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_with_its_causes() {
+        let cause = io::Error::from_raw_os_error(2);
+        let line = Failure::file("open", "/x/config.json", cause).line();
+        assert_eq!(line, "open /x/config.json: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn engines_find_the_words_that_they_look_for() {
+        let gone = Failure::UnknownContainer { id: "x".into() };
+        assert!(gone.line().contains("does not exist"));
+        assert_eq!(Failure::NotRunning.line(), "container not running");
+    }
+}
