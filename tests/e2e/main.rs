@@ -42,6 +42,7 @@ mod realistic;
 mod resources;
 mod security;
 mod streams;
+mod tcp;
 
 /// The tests of all files, or of those that `GANTRY_TEST_FILES` names.
 fn all(shared: &Arc<Shared>) -> Vec<Trial> {
@@ -66,6 +67,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         resources::all,
         security::all,
         streams::all,
+        tcp::all,
     ]
     .into_iter()
     .flat_map(|file| file(shared))

@@ -4,6 +4,7 @@
 //! Nothing here pretends to be a part of Gantry or of the kernel. The tests themselves are in `e2e/`, a file per
 //! behaviour; `tidy/` holds the rules of the house; `bench/` measures and is no test.
 
+pub mod certificates;
 pub mod cgroup;
 pub mod cli;
 pub mod daemon;

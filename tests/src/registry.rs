@@ -148,6 +148,6 @@ impl Drop for Registry {
 }
 
 /// A loopback address that nobody listens on: the kernel does not hand it out again at once.
-pub(crate) fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

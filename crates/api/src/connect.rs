@@ -97,6 +97,11 @@ impl Classified for ConnectError {
             Self::Tls { .. } => {
                 Some("they must be in PEM form, and the key must be the certificate's".into())
             }
+            Self::Unreachable { address, .. } if address.starts_with("tcp:") => Some(
+                "does gantryd listen there (grpc.tcp_address), does its certificate have this name, and is it \
+                 of the authority given?"
+                    .into(),
+            ),
             Self::Unreachable { .. } => {
                 Some("is gantryd running, and may you use its socket (group gantry)?".into())
             }

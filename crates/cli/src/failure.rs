@@ -95,6 +95,10 @@ const BROKEN_PIPE: u8 = 141;
 
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
+        if let Some(alert) = tls_alert(&status) {
+            let hint = "it must be of the authority in the daemon's grpc.tls_client_ca, made for clients, and still good";
+            return Self::new(format!("the daemon does not take the client certificate: {alert}")).hint(hint);
+        }
         let error = ApiError::from(status);
         let message = match (&error.reason, error.class) {
             (reason, Class::Unavailable) if reason.is_empty() => {
@@ -105,6 +109,21 @@ impl From<tonic::Status> for Failure {
         let hint = error.hint;
         Self { message, hint, reason: error.reason, class: Some(error.class), code: 1 }
     }
+}
+
+/// What the daemon's TLS refused with. It looks at the client's certificate when the client believes itself connected
+/// (RFC 8446 section 4.4.2), so that the first call is told; the TLS library gives such errors this kind.
+fn tls_alert(status: &tonic::Status) -> Option<String> {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::InvalidData
+        {
+            return Some(error.to_string());
+        }
+        source = error.source();
+    }
+    None
 }
 
 impl From<ConnectError> for Failure {

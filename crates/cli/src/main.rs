@@ -11,6 +11,7 @@ mod parse;
 mod session;
 mod show;
 mod streams;
+mod tls;
 
 use std::process::ExitCode;
 

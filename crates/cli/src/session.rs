@@ -2,7 +2,7 @@
 //! a command that fails before it never opens one.
 
 use clap::Args;
-use gantry_api::connect::{self, Address, TlsMaterials};
+use gantry_api::connect::{self, Address};
 use gantry_api::containers::v1::container_service_client::ContainerServiceClient;
 use gantry_api::events::v1::event_service_client::EventServiceClient;
 use gantry_api::images::v1::image_service_client::ImageServiceClient;
@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use tonic::transport::Channel;
 
 use crate::failure::Failure;
+use crate::tls::Tls;
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
@@ -25,15 +26,8 @@ pub(crate) struct Connection {
     /// The same, before the command only: some commands have a -n of docker's.
     #[arg(short = 'n', value_name = "NAME", hide = true, conflicts_with = "namespace")]
     namespace_short: Option<String>,
-    /// Certificate of the authority that signed the daemon's, for tcp://
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
-    tlscacert: Option<String>,
-    /// Client certificate, for tcp://
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
-    tlscert: Option<String>,
-    /// Client key, for tcp://
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
-    tlskey: Option<String>,
+    #[command(flatten)]
+    tls: Tls,
 }
 
 /// One command's connection.
@@ -85,33 +79,13 @@ impl Session {
         };
         let tls = match &address {
             Address::Unix(_) => None,
-            Address::Tcp(_) => self.tls()?,
+            Address::Tcp(_) => Some(self.connection.tls.materials(&address.to_string())?),
         };
         Ok(connect::connect(&address, tls.as_ref()).await?)
-    }
-
-    fn tls(&self) -> Result<Option<TlsMaterials>, Failure> {
-        let file = |flag: &Option<String>, name: &str| flag.clone().or_else(|| variable(name));
-        let (Some(authority), Some(certificate), Some(key)) = (
-            file(&self.connection.tlscacert, "GANTRY_TLS_CACERT"),
-            file(&self.connection.tlscert, "GANTRY_TLS_CERT"),
-            file(&self.connection.tlskey, "GANTRY_TLS_KEY"),
-        ) else {
-            return Ok(None);
-        };
-        let read = |path: &str| {
-            std::fs::read(path).map_err(|error| Failure::io(&format!("cannot read {path}"), &error))
-        };
-        Ok(Some(TlsMaterials {
-            authority_pem: read(&authority)?,
-            certificate_pem: read(&certificate)?,
-            key_pem: read(&key)?,
-            server_name: None,
-        }))
     }
 }
 
 /// An environment variable that is set and not empty.
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -90,17 +90,18 @@ async fn serve(
     daemon: &Arc<Daemon>,
     listener: UnixListener,
 ) -> anyhow::Result<tokio::task::JoinHandle<anyhow::Result<()>>> {
-    let connections = Connections::new(daemon.config.grpc.connections_max);
+    // Counted apart: strangers who may knock at the TCP port must not use up what the local socket may have.
+    let [local, remote] = [(); 2].map(|()| Connections::new(daemon.config.grpc.connections_max));
     let routes = rpc::routes(daemon).await?;
     let unix = server(daemon)
         .add_routes(routes.clone())
-        .serve_with_incoming_shutdown(connections.accept(listener, daemon.tasks.clone()), ended(daemon));
+        .serve_with_incoming_shutdown(local.accept(listener, daemon.tasks.clone()), ended(daemon));
     let tcp = match tls::listen(&daemon.config.grpc).await? {
         Some((listener, identity)) => server(daemon)
             .tls_config(identity)
             .context("the TLS files cannot be used")?
             .add_routes(routes)
-            .serve_with_incoming_shutdown(connections.accept(listener, daemon.tasks.clone()), ended(daemon))
+            .serve_with_incoming_shutdown(remote.accept(listener, daemon.tasks.clone()), ended(daemon))
             .boxed(),
         None => std::future::pending().boxed(),
     };

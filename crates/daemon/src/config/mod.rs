@@ -49,7 +49,7 @@ pub(crate) struct Grpc {
     pub tls_key: PathBuf,
     /// PEM file of the authority that client certificates must come from.
     pub tls_client_ca: PathBuf,
-    /// Connections served at once.
+    /// Connections served at once, over the unix socket and over TCP each.
     pub connections_max: usize,
 }
 

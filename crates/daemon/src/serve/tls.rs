@@ -1,11 +1,16 @@
 //! TCP, for other machines: mutual TLS or nothing. A client without a certificate of the configured
 //! authority does not get as far as HTTP.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use crate::config::Grpc;
+
+/// How long a client may take to prove who it is; until then it holds a connection that others wait for.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The listener with what it proves and demands; `None` where no TCP is configured.
 pub(super) async fn listen(config: &Grpc) -> anyhow::Result<Option<(TcpListener, ServerTlsConfig)>> {
@@ -20,5 +25,6 @@ pub(super) async fn listen(config: &Grpc) -> anyhow::Result<Option<(TcpListener,
     let listener = TcpListener::bind(&config.tcp_address)
         .await
         .with_context(|| format!("cannot listen on {}", config.tcp_address))?;
-    Ok(Some((listener, ServerTlsConfig::new().identity(identity).client_ca_root(authority))))
+    let tls = ServerTlsConfig::new().identity(identity).client_ca_root(authority).timeout(HANDSHAKE_TIMEOUT);
+    Ok(Some((listener, tls)))
 }
