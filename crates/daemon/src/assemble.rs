@@ -11,13 +11,14 @@ use gantry_linux::host::{CgroupMode, CgroupMounts};
 use gantry_runtime::cgroup;
 use gantry_runtime::spec::HostFacts;
 use gantry_snapshot::{Overlayfs, Snapshotter};
-use gantry_store::{Commit, Options, Revision, Schema, Store};
+use gantry_store::{Options, Revision, Schema, Store};
 use gantry_types::{BLOCKING_MAX, ContainerId, Namespace};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::blocking::Blocking;
 use crate::config::Config;
 use crate::containers::Containers;
+use crate::durable::watch_durable;
 use crate::error::Error;
 use crate::events::EventLog;
 use crate::layout::Layout;
@@ -109,17 +110,6 @@ pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
 }
 
 impl Daemon {
-    /// Returns when the change survives a power cut.
-    pub(crate) async fn durable(&self, commit: Commit) -> Result<(), Error> {
-        let (told, outcome) = oneshot::channel();
-        commit.on_durable(move |result| drop(told.send(result)));
-        match outcome.await {
-            Ok(result) => Ok(result?),
-            // The store was closed under a request that shutdown did not wait for.
-            Err(_) => Err(Error::ShuttingDown),
-        }
-    }
-
     /// What was asked of a container.
     pub(crate) fn container_record(
         &self,
@@ -176,18 +166,6 @@ impl std::error::Error for Hinted {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.error.source()
     }
-}
-
-fn watch_durable(store: &Store) -> watch::Receiver<Revision> {
-    let (sender, receiver) = watch::channel(store.progress().durable);
-    store.subscribe(move |progress| {
-        sender.send_if_modified(|known| {
-            let grown = progress.durable > *known;
-            *known = progress.durable.max(*known);
-            grown
-        });
-    });
-    receiver
 }
 
 /// Reads the shim's file into memory that nothing can change.

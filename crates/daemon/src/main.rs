@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod containers;
 mod control;
+mod durable;
 mod error;
 mod events;
 mod files;

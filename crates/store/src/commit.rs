@@ -17,8 +17,9 @@ use crate::rows::{Bytes, Census};
 use crate::store::{Shared, lock};
 use crate::table::Revision;
 
-/// How long a waiter waits for a disk that does not answer.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a waiter waits for a disk that does not answer, before it gives up with [`StoreError::Stalled`]. A callback has
+/// no deadline of its own: whoever leaves one keeps it.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How far the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

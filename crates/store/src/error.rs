@@ -254,6 +254,9 @@ impl Classified for StoreError {
             Self::Poisoned { .. } => {
                 Some("look after the disk, then restart the daemon; containers keep running".to_owned())
             }
+            Self::Stalled { .. } => {
+                Some("look after the disk; the change may still be made when it answers again".to_owned())
+            }
             Self::DiskFull { .. } => Some("free some space; removing and stopping still work".to_owned()),
             Self::TooOld { .. }
             | Self::Unwritable { .. }
@@ -262,7 +265,6 @@ impl Classified for StoreError {
             | Self::Missing { .. }
             | Self::Changed { .. }
             | Self::Backlog { .. }
-            | Self::Stalled { .. }
             | Self::Closed
             | Self::Io { .. }
             | Self::Files { .. } => None,

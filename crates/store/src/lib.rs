@@ -23,7 +23,7 @@ mod table;
 mod transaction;
 mod writer;
 
-pub use commit::{Commit, Progress};
+pub use commit::{Commit, Progress, STALL_TIMEOUT};
 pub use error::StoreError;
 pub use export::{ExportError, Summary, verify};
 pub use folder::{EXPORT, database_file, kept_export};
