@@ -8,6 +8,8 @@
 
 mod attributes;
 mod decompress;
+#[cfg(test)]
+mod differential;
 mod entry;
 mod error;
 mod pax;

@@ -26,8 +26,16 @@ impl Pax {
         let mut pax = Self::default();
         while !bytes.is_empty() {
             let (record, rest) = record(bytes).ok_or(UnpackError::Header { at, field: "extended header" })?;
+            if hides_another(&bytes[..bytes.len() - rest.len()]) {
+                return Err(UnpackError::Header {
+                    at,
+                    field: "a record within a record of an extended header",
+                });
+            }
             bytes = rest;
             let equals = record.iter().position(|byte| *byte == b'=');
+            // Python stops at a record without a key, and so misses those behind it.
+            let equals = equals.filter(|equals| *equals > 0);
             let equals = equals.ok_or(UnpackError::Header { at, field: "extended header" })?;
             pax.set(&record[..equals], &record[equals + 1..], at)?;
         }
@@ -88,6 +96,14 @@ fn record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[space + 1..length - 1], &bytes[length..]))
 }
 
+/// Whether a line of the record's value would itself be a record to a reader that goes by lines (the `tar` crate's does).
+fn hides_another(whole: &[u8]) -> bool {
+    let lines = whole.split_inclusive(|byte| *byte == b'\n').skip(1);
+    lines
+        .into_iter()
+        .any(|line| record(line).is_some_and(|(inside, rest)| rest.is_empty() && inside.contains(&b'=')))
+}
+
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -142,6 +158,15 @@ mod tests {
     }
 
     #[test]
+    fn a_record_hidden_in_anothers_value_is_refused() {
+        let hidden = [b"x\n".as_slice(), &written("path", "y")].concat();
+        let value = String::from_utf8(hidden[..hidden.len() - 1].to_vec()).expect("text");
+        assert!(Pax::parse(&written("comment", &value), 0).is_err());
+        // A line that is no whole record is data.
+        Pax::parse(&written("SCHILY.xattr.user.x", "1\n99 path=y\n"), 0).expect("parses");
+    }
+
+    #[test]
     fn broken_records_are_refused() {
         for bytes in [
             &b"x"[..],
@@ -151,6 +176,7 @@ mod tests {
             b"6 a-b\n\n",
             b"18446744073709551616 a=b\n",
             b" a=b\n",
+            b"5 =b\n",
         ] {
             assert!(Pax::parse(bytes, 0).is_err(), "{bytes:?}");
         }

@@ -77,7 +77,7 @@ impl<R: BufRead> TarReader<R> {
                     }
                 }
                 b'L' | b'K' => {
-                    let name = cut_at_nul(self.small(size, LONG_NAME_BYTES_MAX, begins_at)?);
+                    let name = cut_at_nul(self.small(size, LONG_NAME_BYTES_MAX, begins_at)?, begins_at)?;
                     let slot =
                         if flag == b'L' { &mut extensions.long_name } else { &mut extensions.long_link };
                     set_once(slot, name, begins_at)?;
@@ -148,6 +148,7 @@ impl<R: BufRead> TarReader<R> {
             }
             size = longer;
         }
+        unambiguous(header, flag, &name)?;
         let kind = kind(header, flag, size, &name, link, at)?;
         if let Kind::File { size } = kind {
             self.begin_data(size)?;
@@ -253,6 +254,21 @@ impl Extensions {
     }
 }
 
+/// Refuses a header of which readers make different names: some take what follows a GNU or an old header's fields for the
+/// first part of the name, as in ustar; and some look for a folder's slash in the header's own name only.
+fn unambiguous(header: &Header, flag: u8, name: &[u8]) -> Result<(), UnpackError> {
+    let block = header.as_bytes();
+    let refused = |field| Err(UnpackError::Disagreement { entry: shown(name), field });
+    if &block[257..263] != b"ustar\0" && block[345..500].iter().any(|byte| *byte != 0) {
+        return refused("name");
+    }
+    let is_file = matches!(flag, b'0' | b'7' | 0);
+    if is_file && header.path_bytes().ends_with(b"/") != name.ends_with(b"/") {
+        return refused("kind");
+    }
+    Ok(())
+}
+
 fn kind(
     header: &Header,
     flag: u8,
@@ -310,9 +326,13 @@ fn set_once<T>(slot: &mut Option<T>, new: T, at: u64) -> Result<(), UnpackError>
     Ok(())
 }
 
-fn cut_at_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+/// A GNU long name without its terminator. What follows one is part of the name to some readers.
+fn cut_at_nul(mut bytes: Vec<u8>, at: u64) -> Result<Vec<u8>, UnpackError> {
     if let Some(nul) = bytes.iter().position(|byte| *byte == 0) {
+        if bytes[nul..].iter().any(|byte| *byte != 0) {
+            return Err(UnpackError::Header { at, field: "bytes after a long name" });
+        }
         bytes.truncate(nul);
     }
-    bytes
+    Ok(bytes)
 }

@@ -143,6 +143,30 @@ fn a_name_told_twice_and_differently_is_refused() {
     assert!(matches!(beside_canary(&nothing_follows.finish()).0, Err(UnpackError::Truncated)));
 }
 
+/// What the differential test (`unpack/differential`) has found, one case each.
+#[test]
+fn what_another_reader_would_call_otherwise_is_refused() {
+    // GNU's and old headers have no prefix; Python's tarfile reads one all the same.
+    for magic in [&b"ustar  \0"[..], &[0; 8]] {
+        let prefixed = Archive::default().entry(EntryType::Regular, "a", b"", |h| {
+            h.as_mut_bytes()[257..265].copy_from_slice(magic);
+            h.as_mut_bytes()[345..348].copy_from_slice(b"pre");
+        });
+        assert!(matches!(beside_canary(&prefixed.finish()).0, Err(UnpackError::Disagreement { .. })));
+    }
+    // The slash that makes a folder, in one of the two names.
+    let slash = Archive::default().pax(&[("path", "a")]).file("a/", "");
+    assert!(matches!(beside_canary(&slash.finish()).0, Err(UnpackError::Disagreement { .. })));
+    // Bytes behind a long name's end, which the tar crate takes for part of it.
+    let more = Archive::default().entry(EntryType::GNULongName, "l", b"one\0more\0", |_| {}).file("a", "");
+    assert!(matches!(beside_canary(&more.finish()).0, Err(UnpackError::Header { .. })));
+    // A record inside a value, which readers that go by lines see; and one without a key, at which Python stops.
+    for record in [("comment", "x\n10 path=y"), ("", "5")] {
+        let odd = Archive::default().pax(&[record, ("path", "b")]).file("a", "");
+        assert!(matches!(beside_canary(&odd.finish()).0, Err(UnpackError::Header { .. })), "{record:?}");
+    }
+}
+
 #[test]
 fn entries_hidden_behind_the_end_are_refused() {
     let after_one_zero_block = Archive::default().raw(&[0; 512]).file("hidden", "x").finish();
