@@ -1,22 +1,28 @@
 // An unmodified grpc-go client: pulls an image, creates, attaches, starts, waits, removes, and sees the events of it, over
-// the daemon's unix socket.
+// the daemon's unix socket or over TCP with mutual TLS.
 //
-//	main SOCKET IMAGE
+//	main IMAGE unix:SOCKET
+//	main IMAGE HOST:PORT CERTIFICATES
 //
+// CERTIFICATES is the folder that deploy/certificates made.
 // The packages below gen/ are made of proto/ when the test runs (tests/clients/run).
 package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
@@ -29,16 +35,33 @@ func main() {
 	log.SetFlags(0)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	connection, err := grpc.NewClient("unix:"+os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	connection, err := grpc.NewClient(os.Args[2], grpc.WithTransportCredentials(transport()))
 	must(err)
 	defer connection.Close()
 	removed := watch(ctx, events.NewEventServiceClient(connection))
-	pull(ctx, images.NewImageServiceClient(connection), os.Args[2])
-	run(ctx, containers.NewContainerServiceClient(connection), os.Args[2])
+	pull(ctx, images.NewImageServiceClient(connection), os.Args[1])
+	run(ctx, containers.NewContainerServiceClient(connection), os.Args[1])
 	if kinds := <-removed; kinds != "CREATE START EXIT REMOVE" {
 		log.Fatalf("events: %s", kinds)
 	}
 	fmt.Println("OK")
+}
+
+// Mutual TLS where a folder of certificates is given.
+func transport() credentials.TransportCredentials {
+	if len(os.Args) < 4 {
+		return insecure.NewCredentials()
+	}
+	folder := os.Args[3]
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem"))
+	must(err)
+	authority, err := os.ReadFile(filepath.Join(folder, "ca.pem"))
+	must(err)
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(authority) {
+		log.Fatal("the authority's certificate is not in PEM form")
+	}
+	return credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{certificate}, RootCAs: roots})
 }
 
 // Watches the events of containers; the channel gives their kinds up to a removal.

@@ -1,21 +1,31 @@
 // An unmodified grpc-js client: pulls an image, creates, attaches, starts, waits, removes, and sees the events of it, over
-// the daemon's unix socket.
+// the daemon's unix socket or over TCP with mutual TLS.
 //
-//   main.js PROTO SOCKET IMAGE
+//   main.js PROTO IMAGE unix:SOCKET
+//   main.js PROTO IMAGE HOST:PORT CERTIFICATES
+//
+// CERTIFICATES is the folder that deploy/certificates made.
 "use strict";
 
 const assert = require("node:assert");
 const { once } = require("node:events");
+const { readFileSync } = require("node:fs");
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
 
-const [proto, socket, image] = process.argv.slice(2);
+const [proto, image, address, certificates] = process.argv.slice(2);
+const [ca, key, certificate] = ["ca.pem", "key.pem", "cert.pem"].map(
+  (name) => certificates && readFileSync(`${certificates}/${name}`),
+);
+const credentials = certificates
+  ? grpc.credentials.createSsl(ca, key, certificate)
+  : grpc.credentials.createInsecure();
 const deadline = () => ({ deadline: Date.now() + 30_000 });
 
 function client(file, find) {
   const definition = loader.loadSync(file, { includeDirs: [proto], longs: Number, enums: String, oneofs: true });
   const Service = find(grpc.loadPackageDefinition(definition).gantry);
-  return new Service(`unix:${socket}`, grpc.credentials.createInsecure());
+  return new Service(address, credentials);
 }
 
 const images = client("gantry/images/v1/image_service.proto", (gantry) => gantry.images.v1.ImageService);

@@ -1,9 +1,10 @@
 """An unmodified grpcio client: pulls an image, creates, attaches, starts, waits, reads the log, removes, and sees the events
-of it, over the daemon's unix socket.
+of it, over the daemon's unix socket or over TCP with mutual TLS.
 
-    main.py GENERATED SOCKET IMAGE
+    main.py GENERATED IMAGE unix:SOCKET
+    main.py GENERATED IMAGE HOST:PORT CERTIFICATES
 
-GENERATED is the folder of the code that `python -m grpc_tools.protoc` made of proto/ (tests/clients/run does it).
+CERTIFICATES is the folder that deploy/certificates made. GENERATED is the folder of the code that `python -m grpc_tools.protoc` made of proto/ (tests/clients/run does it).
 """
 
 import sys
@@ -11,7 +12,7 @@ import threading
 
 import grpc
 
-GENERATED, SOCKET, IMAGE = sys.argv[1:4]
+GENERATED, IMAGE, ADDRESS, *CERTIFICATES = sys.argv[1:]
 sys.path.insert(0, GENERATED)
 
 from gantry.containers.v1 import container_pb2, container_service_pb2, container_service_pb2_grpc  # noqa: E402
@@ -23,7 +24,7 @@ TIMEOUT_S = 30
 
 
 def main():
-    channel = grpc.insecure_channel(f"unix:{SOCKET}")
+    channel = connect()
     health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
     assert health.status == health_pb2.HealthCheckResponse.SERVING, health
     events = watch(channel)
@@ -39,6 +40,17 @@ def main():
     ], kinds
     refused(channel)
     print("OK")
+
+
+def connect():
+    if not CERTIFICATES:
+        return grpc.insecure_channel(ADDRESS)
+
+    def read(name):
+        with open(f"{CERTIFICATES[0]}/{name}", "rb") as file:
+            return file.read()
+
+    return grpc.secure_channel(ADDRESS, grpc.ssl_channel_credentials(read("ca.pem"), read("key.pem"), read("cert.pem")))
 
 
 def watch(channel):
@@ -79,12 +91,12 @@ def run(channel):
     process = container_pb2.ProcessOptions(args=["sh", "-c", "read line; echo read: $line; exit 7"], stdin_open=True)
     created = stub.CreateContainer(
         container_service_pb2.CreateContainerRequest(
-            image=IMAGE, options=container_pb2.ContainerOptions(process=process), request_id="python-client-1"
+            image=IMAGE, options=container_pb2.ContainerOptions(process=process), request_id=f"python-{len(CERTIFICATES)}"
         ),
         timeout=TIMEOUT_S,
     ).container
     again = stub.CreateContainer(
-        container_service_pb2.CreateContainerRequest(image=IMAGE, request_id="python-client-1"), timeout=TIMEOUT_S
+        container_service_pb2.CreateContainerRequest(image=IMAGE, request_id=f"python-{len(CERTIFICATES)}"), timeout=TIMEOUT_S
     ).container
     assert again.id == created.id, "a retry made a second container"
     started = threading.Event()
