@@ -78,7 +78,7 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
     let hooks = plan.hooks.as_ref().map(|hooks| ready_hooks(hooks, &mut process)).transpose()?;
     let asked = plan.rootfs.as_ref().and_then(|rootfs| rootfs.root.as_ref()).ok_or_else(|| bad("rootfs"))?;
     Ok(Ready {
-        root: root(asked)?,
+        root: root(asked, plan.slave_propagation)?,
         root_place: place(asked, plan.hooks.as_ref())?,
         new,
         joined,
@@ -159,7 +159,7 @@ fn ready(op: &Op) -> Result<ReadyStep<'_>, ExecuteError> {
     })
 }
 
-fn root(root: &Root) -> Result<OwnedFd, ExecuteError> {
+fn root(root: &Root, slave: bool) -> Result<OwnedFd, ExecuteError> {
     match root {
         Root::Overlay(overlay) => mount_overlay(overlay)
             .map_err(|error| ExecuteError::new(Operation::Rootfs, error.to_string(), error.errno)),
@@ -167,7 +167,12 @@ fn root(root: &Root) -> Result<OwnedFd, ExecuteError> {
             let fail = |errno| ExecuteError::new(Operation::Rootfs, path, errno);
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let folder = rustix::fs::open(path.as_str(), flags, Mode::empty()).map_err(fail)?;
-            mount::clone_tree(folder.as_fd(), true).map_err(|error| fail(error.errno))
+            let tree = mount::clone_tree(folder.as_fd(), true).map_err(|error| fail(error.errno))?;
+            // A copy of a shared mount is its peer: what the child mounts on it would appear on the host.
+            let propagation = Some(if slave { Propagation::Slave } else { Propagation::Private });
+            let change = AttributeChange { propagation, recursive: true, ..AttributeChange::default() };
+            mount::set_attributes(tree.as_fd(), &change).map_err(|error| fail(error.errno))?;
+            Ok(tree)
         }
     }
 }
