@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gantry_runtime::cgroup;
+use gantry_runtime::cgroup::{self, Location};
 use gantry_runtime::plan::{self, Plan, PlanInput, Root, Rootfs};
 use gantry_runtime::seccomp;
 use oci_spec::runtime::Spec;
@@ -30,7 +30,7 @@ pub(crate) fn load(options: &Create, globals: &Globals) -> Result<Bundle, Failur
     let mut spec = read(&path.join(options.config.as_deref().unwrap_or_else(|| Path::new("config.json"))))?;
     check_version(spec.version())?;
     let rootfs = rootfs(&spec, &path)?;
-    complete(&mut spec, options, globals);
+    complete(&mut spec, options, globals)?;
     let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let input = PlanInput {
         rootfs: Rootfs { root: Some(Root::Folder(text("root.path", &rootfs)?)) },
@@ -76,16 +76,16 @@ fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// What runc's callers leave out: every container has a control group of its own, named after it.
-fn complete(spec: &mut Spec, options: &Create, globals: &Globals) {
-    let Some(linux) = spec.linux_mut() else { return };
-    if linux.cgroups_path().as_ref().is_none_or(|path| path.as_os_str().is_empty()) {
-        let path = if globals.systemd_cgroup {
-            format!("system.slice:gantry:{}", options.id)
-        } else {
-            format!("/{}", options.id)
-        };
-        linux.set_cgroups_path(Some(path.into()));
-    }
+fn complete(spec: &mut Spec, options: &Create, globals: &Globals) -> Result<(), Failure> {
+    let Some(linux) = spec.linux_mut() else { return Ok(()) };
+    let path = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy()).unwrap_or_default();
+    let location = if globals.systemd_cgroup {
+        Location::unit(&path, &options.id)
+    } else {
+        Location::folder(&path, &options.id, "")
+    };
+    linux.set_cgroups_path(Some(location?.path().into()));
+    Ok(())
 }
 
 fn text(field: &'static str, path: &Path) -> Result<String, Failure> {
@@ -112,7 +112,7 @@ mod tests {
         let mut spec = Spec::default();
         spec.set_linux(Some(oci_spec::runtime::Linux::default()));
         let options = Create { id: "c1".into(), ..Create::default() };
-        complete(&mut spec, &options, &Globals::default());
+        complete(&mut spec, &options, &Globals::default()).expect("a path");
         let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
         assert_eq!(path, Some("/c1".into()));
     }

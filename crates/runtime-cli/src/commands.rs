@@ -3,16 +3,19 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod help;
 mod kill;
 mod list;
+mod pause;
 mod ps;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use gantry_runtime::cgroup::Cgroup;
 
@@ -38,10 +41,10 @@ pub(crate) fn run(command: Command, globals: &Globals, report: &Report) -> Resul
         Command::Exec(options) => exec::exec(&options, &containers),
         Command::Ps(options) => ps::ps(&options, &containers),
         Command::List(options) => list::list(&options, &containers),
-        Command::Pause { .. } => not_yet("pause"),
-        Command::Resume { .. } => not_yet("resume"),
-        Command::Update(_) => not_yet("update"),
-        Command::Events(_) => not_yet("events"),
+        Command::Pause { id } => pause::pause(&id, &containers),
+        Command::Resume { id } => pause::resume(&id, &containers),
+        Command::Update(options) => update::update(&options, &containers),
+        Command::Events(options) => events::events(&options, &containers),
         Command::Checkpoint(_) => not_yet("checkpoint"),
         Command::Restore(_) => not_yet("restore"),
         Command::Spec(options) => spec::spec(&options),
@@ -66,7 +69,11 @@ fn not_yet(what: &'static str) -> Outcome {
 /// The status, with whether the container is paused.
 fn status(folder: &Folder, record: &Record) -> Result<Status, Failure> {
     match folder.status(record) {
-        Status::Running => Ok(Status::Running),
+        Status::Running => {
+            let cgroup = cgroup_of(folder)?;
+            let frozen = cgroup.as_ref().map_or(Ok(false), Cgroup::is_frozen)?;
+            Ok(if frozen { Status::Paused } else { Status::Running })
+        }
         other => Ok(other),
     }
 }

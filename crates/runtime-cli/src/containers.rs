@@ -5,6 +5,7 @@
 //!    <id>/                 0700, made first and removed last; whoever makes it owns the id
 //!      state.json          the record, replaced atomically
 //!      plan                the compiled plan (protobuf): control group, hooks, namespaces, filter
+//!      resources.json      what the last `update` asked, once there was one
 //!      start, outcome      FIFOs of the gate: how `start` releases a created container, and what comes of it
 //! ```
 //!
@@ -17,6 +18,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use gantry_runtime::plan::Plan;
+use oci_spec::runtime::LinuxResources;
 use prost::Message as _;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
@@ -25,6 +27,7 @@ use crate::record::{Record, Status};
 
 const RECORD: &str = "state.json";
 const PLAN: &str = "plan";
+const RESOURCES: &str = "resources.json";
 /// What ends the name of a file that is not whole yet.
 const TEMPORARY: &str = ".tmp";
 /// The FIFO that a container reads exactly while it waits for its start.
@@ -137,6 +140,20 @@ impl Folder {
         self.keep(PLAN, &plan.encode_to_vec())
     }
 
+    /// Keeps the limits of an update.
+    pub(crate) fn keep_resources(&self, resources: &LinuxResources) -> Result<(), Failure> {
+        let path = || self.path.join(RESOURCES);
+        let bytes = serde_json::to_vec(resources).map_err(|error| Failure::json(path(), error))?;
+        self.keep(RESOURCES, &bytes)
+    }
+
+    /// The limits of the last update, if there was one.
+    pub(crate) fn resources(&self) -> Result<Option<LinuxResources>, Failure> {
+        let Some(bytes) = self.bytes_of(RESOURCES)? else { return Ok(None) };
+        let path = || self.path.join(RESOURCES);
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| Failure::json(path(), error))
+    }
+
     /// The record; `None` before it was kept for the first time.
     pub(crate) fn record(&self) -> Result<Option<Record>, Failure> {
         let Some(bytes) = self.bytes_of(RECORD)? else { return Ok(None) };
@@ -170,7 +187,7 @@ impl Folder {
 
     /// Removes the folder with everything in it.
     pub(crate) fn remove(self) -> Result<(), Failure> {
-        for name in [GATE, "outcome", PLAN, RECORD] {
+        for name in [GATE, "outcome", RESOURCES, PLAN, RECORD] {
             match rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty()) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
                 Err(errno) => return Err(Failure::file("remove", self.path.join(name), errno.into())),

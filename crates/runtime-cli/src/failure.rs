@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use gantry_linux::SyscallError;
-use gantry_runtime::cgroup::CgroupError;
+use gantry_runtime::cgroup::{CgroupError, CgroupPlanError};
 use gantry_runtime::execute::ExecuteError;
 use gantry_runtime::plan::PlanError;
 use gantry_runtime::seccomp::SeccompError;
@@ -94,6 +94,9 @@ pub(crate) enum Failure {
     /// The control group refused.
     #[error("the control group")]
     Cgroup(#[from] CgroupError),
+    /// The limits cannot be expressed on this host's control groups.
+    #[error("the control group cannot be planned")]
+    Limits(#[from] CgroupPlanError),
     /// The kernel refused.
     #[error("the kernel refused")]
     Kernel(#[source] SyscallError),
@@ -158,6 +161,7 @@ impl Classified for Failure {
             Self::Seccomp(error) => error.class(),
             Self::Execute(error) => error.class(),
             Self::Cgroup(error) => error.class(),
+            Self::Limits(error) => error.class(),
             Self::Kernel(_) | Self::Program { .. } => Class::Internal,
             Self::Unavailable { .. } => Class::Unimplemented,
         }
@@ -178,6 +182,7 @@ impl Classified for Failure {
             Self::Seccomp(error) => error.reason(),
             Self::Execute(error) => error.reason(),
             Self::Cgroup(error) => error.reason(),
+            Self::Limits(error) => error.reason(),
             Self::Kernel(_) => "KERNEL_REFUSED",
             Self::Unavailable { .. } => "UNAVAILABLE",
             Self::Program { .. } => "PROGRAM_FAILED",

@@ -1,10 +1,11 @@
-//! Where a failure is told: one line on standard error for people, and one in the log file that the caller
-//! named, in the form it asked for. Docker and containerd read the last line of level `error` of that file.
+//! Where a failure is told: a line in the log, in the form that the caller asked for. The log is the file that it
+//! named, and then the bare message is on standard error too; or, without one, standard error itself. Docker and
+//! containerd read the last line of level `error` of that file.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -46,33 +47,33 @@ impl Report {
     /// Tells a failure, and gives the code to exit with.
     pub(crate) fn failure(&self, failure: &Failure, code: u8) -> ExitCode {
         let line = failure.line();
-        self.write("error", &line);
-        // Nobody is left to tell if this fails.
-        let _ = writeln!(std::io::stderr().lock(), "gantry-runtime: {line}");
+        self.tell("error", &line);
+        if self.log.is_some() {
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        }
         ExitCode::from(code)
     }
 
     /// Tells something that went wrong and did not stop the command.
     pub(crate) fn warning(&self, message: &str) {
-        self.write("warning", message);
-        if self.log.is_none() {
-            let _ = writeln!(std::io::stderr().lock(), "gantry-runtime: {message}");
-        }
+        self.tell("warning", message);
     }
 
     /// Tells a decision, when `--debug` asks for it.
     pub(crate) fn debug(&self, message: &str) {
         if self.debug {
-            self.write("debug", message);
+            self.tell("debug", message);
         }
     }
 
-    fn write(&self, level: &str, message: &str) {
-        let Some(path) = &self.log else { return };
+    fn tell(&self, level: &str, message: &str) {
         let line = self.line(level, message, Timestamp::now());
-        let opened = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
         // A log that cannot be written must not hide the failure: that one is on standard error too.
-        let _ = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+        let _ = match &self.log {
+            Some(path) => append(path, &line),
+            None => io::stderr().lock().write_all(line.as_bytes()),
+        };
     }
 
     fn line(&self, level: &str, message: &str, time: Timestamp) -> String {
@@ -85,6 +86,11 @@ impl Report {
             }
         }
     }
+}
+
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o644).open(path)?;
+    file.write_all(line.as_bytes())
 }
 
 #[cfg(test)]

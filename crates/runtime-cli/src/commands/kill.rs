@@ -24,6 +24,9 @@ pub(super) fn kill(options: &Kill, containers: &Containers) -> Outcome {
         Status::Creating | Status::Stopped => return Err(Failure::NotRunning),
     }
     signal_first(&record, signal)?;
+    if signal == Signal::KILL {
+        thaw(&folder)?;
+    }
     Ok(None)
 }
 
@@ -50,4 +53,12 @@ fn kill_all(folder: &Folder, record: &Record, signal: Signal) -> Outcome {
         None => signal_first(record, signal)?,
     }
     Ok(None)
+}
+
+/// A frozen process dies only once it is thawed, where version 1's freezer froze it.
+fn thaw(folder: &Folder) -> Result<(), Failure> {
+    match cgroup_of(folder)? {
+        Some(cgroup) if cgroup.is_frozen()? => Ok(cgroup.thaw()?),
+        _ => Ok(()),
+    }
 }
