@@ -134,9 +134,11 @@ pub enum Attempt {
     },
     /// A change of the nftables table.
     Rules {
-        /// What the message adds or removes, with its set or chain.
+        /// What the message does.
         what: &'static str,
-        /// Its place in the batch, from 1.
+        /// The set or chain that it is about.
+        object: String,
+        /// Its place in the batch, whose begin is 0.
         place: u32,
     },
 }
@@ -163,7 +165,9 @@ impl fmt::Display for Attempt {
             Self::RemoveRoute { destination, link } => {
                 write!(f, "removing the route to {destination} through {link}")
             }
-            Self::Rules { what, place } => write!(f, "{what} (message {place} of the batch) in nftables"),
+            Self::Rules { what, object, place } => {
+                write!(f, "{what} {object} in nftables (message {place} of the batch)")
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Networks: namespaces, links, addresses, routes, nftables, ports and subnets, and the files that gantry-netd
 //! reads. Blocking; works in the network namespace of the calling thread. No store, no daemon, no API.
 //!
-//! Read `namespace`, `bridge` and `attach` for links, `observe` for what is there.
+//! Read `namespace`, `bridge` and `attach` for links, `nftables` for rules and ports, `observe` for what is there.
 
 pub mod netd;
 
@@ -19,6 +19,8 @@ mod mac;
 mod namespace;
 #[cfg(feature = "engine")]
 mod netlink;
+#[cfg(feature = "engine")]
+pub mod nftables;
 #[cfg(feature = "engine")]
 mod observe;
 #[cfg(feature = "engine")]

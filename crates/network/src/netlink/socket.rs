@@ -69,7 +69,10 @@ impl Connection {
             Family::Netfilter => protocols::NETLINK_NETFILTER,
         };
         let mut socket = Socket::new(protocol).map_err(refused)?;
-        socket.bind_auto().map_err(refused)?;
+        match family {
+            Family::Route => drop(socket.bind_auto().map_err(refused)?),
+            Family::Netfilter => bind_as_ours(&mut socket).map_err(refused)?,
+        }
         socket.connect(&SocketAddr::new(0, 0)).map_err(refused)?;
         socket.set_cap_ack(true).map_err(refused)?;
         socket.set_ext_ack(true).map_err(refused)?;
@@ -162,6 +165,17 @@ impl Connection {
     }
 }
 
+/// Takes a free one of the addresses that gantry-netd knows as the engine's.
+fn bind_as_ours(socket: &mut Socket) -> std::io::Result<()> {
+    for number in 0..=0xffff {
+        match socket.bind(&SocketAddr::new(crate::netd::NFT_PORT_PREFIX | number, 0)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            other => return other,
+        }
+    }
+    Err(std::io::ErrorKind::AddrInUse.into())
+}
+
 /// Why a message was refused.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -217,7 +231,28 @@ pub(crate) fn aligned(size: usize) -> usize {
 }
 
 /// Kind, flags, sequence and body of each message.
-struct Messages<'a>(&'a [u8]);
+pub(crate) struct Messages<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Messages<'a> {
+    /// Where each begins.
+    pub(crate) fn starts(self) -> impl Iterator<Item = usize> + use<'a> {
+        let all = self.0.len();
+        let mut rest = self;
+        std::iter::from_fn(move || {
+            let start = all - rest.0.len();
+            rest.next().map(|_| start)
+        })
+    }
+
+    /// Each with its header.
+    pub(crate) fn whole(self) -> impl Iterator<Item = &'a [u8]> {
+        let bytes = self.0;
+        self.starts().map(|start| {
+            let length = length(&bytes[start..]);
+            &bytes[start..start + length]
+        })
+    }
+}
 
 impl<'a> Iterator for Messages<'a> {
     type Item = (u16, u16, u32, &'a [u8]);

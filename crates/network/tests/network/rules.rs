@@ -1,0 +1,112 @@
+//! The table: what is loaded is what nft reads from `rules.nft`, in one batch; put back after a flush; nobody
+//! else's tables change.
+
+use gantry_network::nftables::{NetworkRules, PortForward, base};
+use gantry_network::{Host, Netns};
+use gantry_types::{Classified, PortRange, Protocol};
+use serde_json::Value;
+
+use crate::stage::{ip, name, net, on_stage};
+
+/// Runs nft in the calling thread's network namespace.
+#[expect(clippy::disallowed_methods, reason = "nft is the oracle")]
+pub(crate) fn nft(arguments: &[&str]) -> String {
+    let output = std::process::Command::new("nft").args(arguments).output().expect("nft is installed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "nft {arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("nft writes UTF-8")
+}
+
+/// The ruleset as nft reads it, without what differs from load to load.
+pub(crate) fn ruleset() -> Vec<Value> {
+    let text = nft(&["-j", "list", "ruleset"]);
+    let Value::Object(mut all) = serde_json::from_str(&text).expect("JSON") else { panic!("no object") };
+    let Some(Value::Array(mut items)) = all.remove("nftables") else { panic!("no list") };
+    items.retain(|item| item.get("metainfo").is_none());
+    items.iter_mut().for_each(forget_handles);
+    items
+}
+
+fn forget_handles(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.remove("handle");
+            object.values_mut().for_each(forget_handles);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_handles),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn networks() -> [NetworkRules; 2] {
+    let open = NetworkRules {
+        bridges: vec![name("gbr0"), name("gbs01")],
+        subnets: vec![net("10.9.0.0/24"), net("fd09::/64")],
+        internal: false,
+        inter_container: true,
+        masquerade: true,
+        open: false,
+    };
+    let internal = NetworkRules {
+        bridges: vec![name("gbr1")],
+        subnets: vec![net("10.9.1.0/24")],
+        internal: true,
+        inter_container: false,
+        ..open.clone()
+    };
+    [open, internal]
+}
+
+pub(crate) fn forward(at: Option<&str>, ports: &str, container: &str, first: u16) -> PortForward {
+    let ports: PortRange = ports.parse().expect("ports");
+    PortForward::new(Protocol::Tcp, at.map(ip), ports, ip(container), first).expect("possible")
+}
+
+fn forwards() -> Vec<PortForward> {
+    vec![
+        forward(None, "80", "10.9.0.2", 8080),
+        forward(Some("127.0.0.1"), "81", "10.9.0.2", 81),
+        forward(None, "8000-8010", "10.9.0.2", 8000),
+        forward(Some("198.51.100.1"), "9000-9002", "10.9.0.2", 9000),
+        forward(None, "7000-7001", "10.9.0.2", 70),
+        forward(None, "80", "fd09::2", 8080),
+        forward(Some("::1"), "81", "fd09::2", 81),
+        forward(None, "8000-8010", "fd09::2", 8000),
+        forward(Some("2001:db8:51::1"), "9000-9002", "fd09::2", 9000),
+    ]
+}
+
+#[test]
+fn what_is_loaded_is_what_nft_reads_from_the_reference() {
+    on_stage(|stage| {
+        let parts: Vec<Vec<u8>> = std::iter::once(base())
+            .chain(networks().iter().map(|network| network.change().add))
+            .chain([PortForward::change(&forwards()).add])
+            .collect();
+        stage.host.load_rules(parts.iter().map(Vec::as_slice)).expect("loaded");
+        let ours = ruleset();
+        let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/network/rules.nft");
+        let other = Netns::make().expect("namespace");
+        let theirs = other
+            .run(|| {
+                nft(&["-f", reference]);
+                ruleset()
+            })
+            .expect("run");
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert_eq!(sorted(ours), sorted(theirs));
+        }
+        assert_eq!(ours.len(), theirs.len());
+    });
+}
+
+/// Elements have no order of their own.
+fn sorted(item: &Value) -> Value {
+    let mut item = item.clone();
+    for kind in ["set", "map"] {
+        if let Some(Value::Array(elements)) = item.get_mut(kind).and_then(|set| set.get_mut("elem")) {
+            elements.sort_by_key(Value::to_string);
+        }
+    }
+    item
+}
