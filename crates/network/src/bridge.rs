@@ -174,6 +174,7 @@ fn set_up(spec: &BridgeSpec) -> Result<()> {
         ("ipv6", "accept_redirects", "0"),
         ("ipv6", "accept_dad", "0"),
         ("ipv6", "disable_ipv6", if spec.has_ipv6() { "0" } else { "1" }),
+        ("ipv6", "forwarding", if spec.has_ipv6() { "1" } else { "0" }),
         ("ipv4", "accept_redirects", "0"),
         ("ipv4", "send_redirects", "0"),
         ("ipv4", "forwarding", "1"),

@@ -2,10 +2,10 @@
 //! kernel's own words where it has some (extended acknowledgements), and the errno as the source.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use gantry_linux::{Errno, Object, SyscallError};
-use gantry_types::{Class, Classified, InterfaceName};
+use gantry_types::{Class, Classified, InterfaceName, Protocol};
 use ipnet::IpNet;
 
 /// The result of every change.
@@ -132,6 +132,13 @@ pub enum Attempt {
         /// The link.
         link: InterfaceName,
     },
+    /// Trying whether a port of the host is free.
+    TryPort {
+        /// The host's address and port.
+        address: SocketAddr,
+        /// What is carried.
+        protocol: Protocol,
+    },
     /// A change of the nftables table.
     Rules {
         /// What the message does.
@@ -165,6 +172,7 @@ impl fmt::Display for Attempt {
             Self::RemoveRoute { destination, link } => {
                 write!(f, "removing the route to {destination} through {link}")
             }
+            Self::TryPort { address, protocol } => write!(f, "trying port {address}/{protocol}"),
             Self::Rules { what, object, place } => {
                 write!(f, "{what} {object} in nftables (message {place} of the batch)")
             }
@@ -215,6 +223,7 @@ impl Classified for NetworkError {
                 Errno::ADDRNOTAVAIL | Errno::NETUNREACH | Errno::HOSTUNREACH => Class::FailedPrecondition,
                 errno => SyscallError::new("sendto", Object::Caller, errno).class(),
             },
+            Self::Call { source, .. } if source.errno == Errno::ADDRNOTAVAIL => Class::InvalidArgument,
             Self::Call { source, .. } => source.class(),
             Self::Setting { source, .. } => match source.kind() {
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
@@ -253,6 +262,11 @@ impl Classified for NetworkError {
                 Some(
                     "the kernel needs nf_tables with nat, masquerade, fib and connection tracking".to_owned(),
                 )
+            }
+            Self::Call { attempt: Attempt::TryPort { address, .. }, source }
+                if source.errno == Errno::ADDRNOTAVAIL =>
+            {
+                Some(format!("{} is no address of this host", address.ip()))
             }
             Self::Refused { .. }
             | Self::Call { .. }

@@ -1,16 +1,21 @@
 //! Networks: namespaces, links, addresses, routes, nftables, ports and subnets, and the files that gantry-netd
 //! reads. Blocking; works in the network namespace of the calling thread. No store, no daemon, no API.
 //!
-//! Read `namespace`, `bridge` and `attach` for links, `nftables` for rules and ports, `observe` for what is there.
+//! Read `namespace`, `bridge` and `attach` for links, `nftables` for rules and ports, `subnet`, `address` and `port`
+//! for what is given out, `observe` for what is there.
 
 pub mod netd;
 
+#[cfg(feature = "engine")]
+mod address;
 #[cfg(feature = "engine")]
 mod attach;
 #[cfg(feature = "engine")]
 mod bridge;
 #[cfg(feature = "engine")]
 mod error;
+#[cfg(feature = "engine")]
+mod forwarding;
 #[cfg(feature = "engine")]
 mod host;
 #[cfg(feature = "engine")]
@@ -24,8 +29,14 @@ pub mod nftables;
 #[cfg(feature = "engine")]
 mod observe;
 #[cfg(feature = "engine")]
+mod port;
+#[cfg(feature = "engine")]
 mod setting;
+#[cfg(feature = "engine")]
+mod subnet;
 
+#[cfg(feature = "engine")]
+pub use address::{AddressError, AddressPool};
 #[cfg(feature = "engine")]
 pub use attach::{ChildMode, Interface, Route};
 #[cfg(feature = "engine")]
@@ -40,3 +51,7 @@ pub use mac::mac_of;
 pub use namespace::Netns;
 #[cfg(feature = "engine")]
 pub use observe::{Counters, Link};
+#[cfg(feature = "engine")]
+pub use port::{pick_ports, ports_clash};
+#[cfg(feature = "engine")]
+pub use subnet::{SubnetPool, choose_subnet};

@@ -36,6 +36,12 @@ pub(crate) fn read(path: &str) -> Result<String> {
     Ok(text)
 }
 
+/// The names in a folder of settings.
+pub(crate) fn entries(path: &str) -> Result<Vec<String>> {
+    let folder = std::fs::read_dir(Path::new("/proc/sys/net").join(path)).map_err(failed(path))?;
+    Ok(folder.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
 pub(crate) fn failed(path: &str) -> impl FnOnce(std::io::Error) -> NetworkError + '_ {
     move |source| NetworkError::Setting { path: format!("/proc/sys/net/{path}"), source }
 }
