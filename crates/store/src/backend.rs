@@ -4,9 +4,12 @@
 //! Deliberately absent: reading one row, ranges, concurrency. The store does those in memory.
 
 mod disk;
+mod journal;
+mod journaled;
 mod memory;
 
 pub use disk::Disk;
+pub use journaled::Journaled;
 pub use memory::Memory;
 
 use std::path::PathBuf;
@@ -110,6 +113,22 @@ pub enum BackendError {
         /// The kept export's.
         expected: u64,
     },
+    /// A record of the journal is damaged or missing, and later ones are there.
+    #[error("record {expected} of the journal {path:?} is damaged or missing, and record {found} is there")]
+    JournalDamaged {
+        /// The journal.
+        path: PathBuf,
+        /// The number of the record that should be there.
+        expected: u64,
+        /// One that was found.
+        found: u64,
+    },
+    /// The database had a journal, which may have held what the database has not.
+    #[error("the journal {path:?} is missing")]
+    JournalMissing {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// Bytes under a key that this layout does not have.
     #[error("the entry {entry} belongs to no row")]
     Stray {
@@ -127,6 +146,8 @@ impl Classified for BackendError {
             | Self::Incomplete { .. }
             | Self::Emptied
             | Self::RolledBack { .. }
+            | Self::JournalDamaged { .. }
+            | Self::JournalMissing { .. }
             | Self::Stray { .. } => Class::DataLoss,
         }
     }
@@ -137,6 +158,7 @@ impl Classified for BackendError {
             Self::Io { .. } => "DATABASE_FILE_UNUSABLE",
             Self::Panicked { .. } => "DATABASE_BROKE_OFF",
             Self::Torn { .. } | Self::Stray { .. } => "DATABASE_ROW_TORN",
+            Self::JournalDamaged { .. } | Self::JournalMissing { .. } => "DATABASE_JOURNAL_DAMAGED",
             Self::Incomplete { .. } | Self::Emptied | Self::RolledBack { .. } => "DATABASE_INCOMPLETE",
         }
     }

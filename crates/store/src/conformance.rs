@@ -154,7 +154,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::backend::{Disk, Memory};
+    use crate::backend::{Disk, Journaled, Memory};
 
     #[test]
     fn the_memory_backend_passes_every_case() {
@@ -183,6 +183,16 @@ mod tests {
             case(&mut || Box::new(Disk::open(&path, clean, Arc::default()).expect("it opens")));
             let large_pages = std::fs::read_dir(path.join("blobs")).expect("sled makes the folder").count();
             assert_eq!(large_pages, 0, "pages outgrew the log in: {name}");
+        }
+    }
+
+    #[test]
+    fn sled_behind_its_journal_passes_every_case() {
+        for (name, case) in CASES {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            println_case(name);
+            let path = folder.path().join("sled");
+            case(&mut || Box::new(Journaled::open(&path, false, Arc::default()).expect("it opens")));
         }
     }
 

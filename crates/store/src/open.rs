@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, BackendError, Change, Disk, Record};
+use crate::backend::{Backend, BackendError, Change, Journaled, Record};
 use crate::error::StoreError;
 use crate::folder::{Folder, database_file};
 use crate::key::readable;
@@ -65,10 +65,10 @@ impl From<StoreError> for LoadError {
 }
 
 /// Takes the folder and opens the database in it.
-pub(crate) fn backend_in(path: &Path, counters: &Counters) -> Result<(Folder, Disk), StoreError> {
+pub(crate) fn backend_in(path: &Path, counters: &Counters) -> Result<(Folder, Journaled), StoreError> {
     let folder = Folder::take(path)?;
     let clean = folder.take_clean_mark()?;
-    let backend = Disk::open(&folder.sled(), clean, Arc::clone(&counters.fsyncs))
+    let backend = Journaled::open(&folder.sled(), clean, Arc::clone(&counters.fsyncs))
         .map_err(|source| StoreError::Damaged { path: database_file(path), source })?;
     crate::folder::sync_path(path)?;
     Ok((folder, backend))

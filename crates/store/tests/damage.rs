@@ -31,6 +31,19 @@ fn snapshots(folder: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.to_string_lossy().contains("/snap.")).collect()
 }
 
+/// A copy of what is on disk while the store is open.
+fn as_a_kill_leaves_it(folder: &Path, copy: &Path) {
+    std::fs::create_dir(copy).expect("it is made");
+    for entry in std::fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it is listed")) {
+        let to = copy.join(entry.file_name());
+        if entry.path().is_dir() {
+            as_a_kill_leaves_it(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("it is copied");
+        }
+    }
+}
+
 #[test]
 fn torn_snapshots_do_not_matter_after_an_unclean_stop() {
     let (_parent, folder) = filled();
@@ -88,6 +101,34 @@ fn overwritten_bytes_anywhere_are_never_a_panic_and_never_fewer_rows() {
         }
         rebuild(&folder, &kept_export(&folder)).expect("the export is as good as before");
         assert_eq!(open(&folder).expect("the rebuilt database opens").count(&PLAIN), 500);
+    }
+}
+
+#[test]
+fn a_damaged_or_missing_journal_is_an_error_and_what_only_it_has_is_not_lost_unnoticed() {
+    for damaged in [true, false] {
+        let (_parent, folder) = filled();
+        let store = open(&folder).expect("it opens");
+        for n in 500..520 {
+            let put = store.transaction::<_, StoreError>(|tx| tx.insert(&PLAIN, &n.to_string(), "v".into()));
+            put.expect("it commits").1.wait_durable().expect("it is durable");
+        }
+        let copy = folder.with_file_name("copy");
+        as_a_kill_leaves_it(&folder, &copy);
+        assert_eq!(open(&copy).expect("the journal is read").count(&PLAIN), 520);
+        std::fs::remove_dir_all(&copy).expect("it is ours");
+        as_a_kill_leaves_it(&folder, &copy);
+        let journal = copy.join("sled/journal");
+        if damaged {
+            let file = std::fs::File::options().write(true).open(&journal).expect("it is there");
+            file.write_all_at(&[0xa5; 600], 3_000).expect("it is writable");
+        } else {
+            std::fs::remove_file(&journal).expect("it is there");
+        }
+        let refused = open(&copy).expect_err("records are missing");
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
+        rebuild(&copy, &kept_export(&copy)).expect("the export is as good as before");
+        assert_eq!(open(&copy).expect("the rebuilt database opens").count(&PLAIN), 500);
     }
 }
 

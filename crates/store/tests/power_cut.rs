@@ -26,7 +26,7 @@ fn acknowledged_transactions_survive_power_cuts() {
     };
     let meta = disk.mount_point().join("meta");
     let mut newest = 0;
-    for acknowledgements in [1, 2, 5, 40, 3, 150, 400, 10, 800, 25] {
+    for acknowledgements in [1, 2, 5, 40, 3, 150, 400, 10, 2000, 25] {
         let mut writer = Writer::start(&meta, "the_writer");
         writer.wait_for(acknowledgements);
         disk.cut_power();

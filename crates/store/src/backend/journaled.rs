@@ -1,0 +1,145 @@
+//! The database with a journal in front of it: a batch is durable when the journal has it, and goes into the database with
+//! many others when the journal is full or the store closes. What the database has of the journal it says itself,
+//! in a row that is written in the same atomic batch; so a crash at any point is either before or after.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::journal::{Batch, Journal, encode};
+use super::{Backend, BackendError, Change, Disk, Record};
+
+/// Beside sled's own files: what is put aside with them is put aside with it.
+const FILE: &str = "journal";
+/// Room for some hundred batches. Also what is read at an open, and held in memory while it goes into the database.
+const CAPACITY_BYTES: usize = 1024 * 1024;
+/// The table of the row that says up to which number the database has the journal. Nobody else sees it.
+const TABLE: &str = "journal";
+
+/// A database and its journal.
+#[derive(Debug)]
+pub struct Journaled {
+    database: Disk,
+    journal: Journal,
+    /// The newest number that is in the database.
+    settled: u64,
+    /// The newest number given out.
+    newest: u64,
+    /// Records to be written by the next flush.
+    staged: Vec<u8>,
+    /// Counts the syncs that answers wait for.
+    fsyncs: Arc<AtomicU64>,
+}
+
+impl Journaled {
+    /// Opens or makes both in `folder`; the parameters are [`Disk::open`]'s.
+    pub fn open(folder: &Path, clean: bool, fsyncs: Arc<AtomicU64>) -> Result<Self, BackendError> {
+        let database = Disk::open(folder, clean, Arc::clone(&fsyncs))?;
+        let journal = Journal::open(&folder.join(FILE), CAPACITY_BYTES)?;
+        Ok(Self { database, journal, settled: 0, newest: 0, staged: Vec::new(), fsyncs })
+    }
+
+    /// Puts everything into the database, durably, with `more` behind it, and starts the journal anew.
+    fn settle(&mut self, more: &[Change]) -> Result<(), BackendError> {
+        let mut rows = BTreeMap::new();
+        let batches = self.journal.read(self.settled)?;
+        let changes = batches.into_iter().flat_map(|batch| batch.changes);
+        for change in changes.chain(more.iter().cloned()) {
+            rows.insert((change.table, change.key), change.row);
+        }
+        let marker = Change { table: TABLE.to_owned(), key: Vec::new(), row: Some((0, self.marker())) };
+        let mut changes: Vec<Change> =
+            rows.into_iter().map(|((table, key), row)| Change { table, key, row }).collect();
+        changes.push(marker);
+        self.database.apply(&changes)?;
+        self.database.flush()?;
+        self.settled = self.newest;
+        self.journal.restart();
+        Ok(())
+    }
+
+    fn marker(&self) -> Vec<u8> {
+        self.newest.to_string().into_bytes()
+    }
+
+    fn write_staged(&mut self) -> Result<(), BackendError> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        self.journal.append(&self.staged)?;
+        self.fsyncs.fetch_add(1, Ordering::Relaxed);
+        self.staged.clear();
+        Ok(())
+    }
+}
+
+impl Backend for Journaled {
+    fn load(&mut self) -> Result<Vec<Record>, BackendError> {
+        let mut records = self.database.load()?;
+        let marker = records.iter().position(|record| record.table == TABLE && record.key.is_empty());
+        let marker = marker.map(|at| records.swap_remove(at).value);
+        let number = |value: Vec<u8>| String::from_utf8(value).ok()?.parse().ok();
+        if marker.is_some() && self.journal.is_new() {
+            return Err(BackendError::JournalMissing { path: self.journal.path().to_owned() });
+        }
+        let torn = || BackendError::Torn { table: TABLE.to_owned(), key: String::new() };
+        self.settled = marker.map(|value| number(value).ok_or_else(torn)).transpose()?.unwrap_or(0);
+        let batches = self.journal.read(self.settled)?;
+        self.newest = batches.last().map_or(self.settled, |batch| batch.sequence);
+        Ok(replayed(records, batches))
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError> {
+        let before = self.staged.len();
+        self.newest += 1;
+        encode(self.newest, changes, &mut self.staged);
+        if self.journal.has_room(self.staged.len()) {
+            return Ok(());
+        }
+        let record = self.staged.split_off(before);
+        self.newest -= 1;
+        self.write_staged()?;
+        if self.journal.could_hold(record.len()) {
+            self.settle(&[])?;
+            self.newest += 1;
+            self.staged = record;
+            return Ok(());
+        }
+        // Larger than the journal: it is in the database and nowhere else, under a number of its own.
+        self.newest += 1;
+        self.settle(changes)
+    }
+
+    fn flush(&mut self) -> Result<(), BackendError> {
+        self.write_staged()
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), BackendError> {
+        self.write_staged()?;
+        if self.newest > self.settled {
+            self.settle(&[])?;
+        }
+        Box::new(self.database).close()
+    }
+}
+
+/// The rows after the batches.
+fn replayed(records: Vec<Record>, batches: Vec<Batch>) -> Vec<Record> {
+    if batches.is_empty() {
+        return records;
+    }
+    let mut rows: BTreeMap<(String, Vec<u8>), (u64, Vec<u8>)> = records
+        .into_iter()
+        .map(|record| ((record.table, record.key), (record.revision, record.value)))
+        .collect();
+    for change in batches.into_iter().flat_map(|batch| batch.changes) {
+        let key = (change.table, change.key);
+        match change.row {
+            Some(row) => rows.insert(key, row),
+            None => rows.remove(&key),
+        };
+    }
+    let record = |((table, key), (revision, value))| Record { table, key, revision, value };
+    rows.into_iter().map(record).collect()
+}
