@@ -2,13 +2,17 @@
 //! the calling thread only, but for the user namespace, which needs a single-threaded process. Allocates
 //! nothing but for an error's text.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
 pub use crate::clone::Namespaces;
+use crate::clone::{Clone, CloneOptions, clone};
 use crate::error::{Object, Result, SyscallError};
+use crate::proc::ProcFs;
+use crate::process::exit_now;
 use crate::sys;
+use crate::wait::wait_pidfd;
 
 /// Makes new namespaces for the calling thread. A new pid namespace is for its next children.
 pub fn unshare(namespaces: Namespaces) -> Result<()> {
@@ -45,7 +49,31 @@ pub fn open_own(kind: Namespaces) -> Result<OwnedFd> {
         Mode::empty(),
     )
     .map_err(SyscallError::name("open", "/proc/thread-self"))?;
-    open_of(std::os::fd::AsFd::as_fd(&directory), kind)
+    open_of(directory.as_fd(), kind)
+}
+
+/// Makes a user namespace with these mappings, lines of `inside outside count`, for id-mapped mounts: nobody
+/// lives in it, and it lasts as long as its descriptor and what was mapped with it. Needs CAP_SYS_ADMIN.
+pub fn make_user_namespace(proc: &ProcFs, uid_map: &str, gid_map: &str) -> Result<OwnedFd> {
+    let (theirs, ours) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(SyscallError::caller("pipe2"))?;
+    let options = CloneOptions { namespaces: Namespaces::USER, ..CloneOptions::default() };
+    let (pid, pidfd) = match clone(&options)? {
+        Clone::Child => {
+            drop(ours);
+            // Until the parent is done, or gone.
+            let _ = rustix::io::read(&theirs, &mut [0; 1]);
+            exit_now(0)
+        }
+        Clone::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    let made = proc.set_id_maps(pid, uid_map, gid_map).and_then(|()| {
+        let process = proc.process(pid)?;
+        open_of(process.as_fd(), Namespaces::USER)
+    });
+    drop(ours);
+    wait_pidfd(pidfd.as_fd())?;
+    made
 }
 
 fn file_name(kind: Namespaces) -> Option<&'static str> {
@@ -66,7 +94,20 @@ fn file_name(kind: Namespaces) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_user_namespace_is_made_with_its_mappings_and_nobody_in_it() {
+        if !crate::testing::is_root_or_skipped() {
+            return;
+        }
+        let proc = ProcFs::open().expect("/proc");
+        let made = make_user_namespace(&proc, "0 100000 65536\n", "0 100000 65536\n").expect("made");
+        let own = open_own(Namespaces::USER).expect("open");
+        let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).expect("fstat").st_ino;
+        assert_ne!(inode(&made), inode(&own));
+        let error = make_user_namespace(&proc, "0 1 0\n", "0 1 1\n").expect_err("an empty range");
+        assert_eq!(error.errno, crate::Errno::INVAL);
+    }
 
     #[test]
     fn a_thread_leaves_its_uts_namespace_and_comes_back() {

@@ -86,6 +86,12 @@ impl ProcFs {
         self.write(process_path(Some(pid), "gid_map"), gid_map.as_bytes())
     }
 
+    /// Sets how far the clocks of the time namespace are set off that a process will have its children in: lines
+    /// of `clock seconds nanoseconds`.
+    pub fn set_clock_offsets(&self, pid: Pid, offsets: &str) -> Result<()> {
+        self.write(process_path(Some(pid), "timens_offsets"), offsets.as_bytes())
+    }
+
     /// Opens the directory of a process; it stays this process's, and reads ESRCH once that is gone.
     pub fn process(&self, pid: Pid) -> Result<OwnedFd> {
         self.open_file(pid.to_string(), OFlags::PATH | OFlags::DIRECTORY)

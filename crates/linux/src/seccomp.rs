@@ -44,17 +44,29 @@ pub fn install(filter: &[Instruction], flags: FilterFlags) -> Result<()> {
 
 /// Installs a filter and returns the descriptor on which its notified calls are answered (Linux 5.0).
 pub fn install_with_listener(filter: &[Instruction], flags: FilterFlags) -> Result<OwnedFd> {
-    const NEW_LISTENER: u32 = 1 << 3;
     set_mode_filter(filter.as_ptr(), filter.len(), flags.bits() | NEW_LISTENER).map(sys::owned)
 }
 
 /// As [`install`], of instructions as they lie in memory, eight bytes each.
 pub fn install_bytes(filter: &[u8], flags: FilterFlags) -> Result<()> {
-    if !filter.len().is_multiple_of(size_of::<Instruction>()) {
-        return Err(SyscallError::number("seccomp", u64::from(flags.bits()))(crate::Errno::INVAL));
+    set_mode_filter(filter.as_ptr().cast(), instructions(filter)?, flags.bits()).map(drop)
+}
+
+/// As [`install_with_listener`], of instructions as they lie in memory, eight bytes each.
+pub fn install_bytes_with_listener(filter: &[u8], flags: FilterFlags) -> Result<OwnedFd> {
+    let flags = flags.bits() | NEW_LISTENER;
+    set_mode_filter(filter.as_ptr().cast(), instructions(filter)?, flags).map(sys::owned)
+}
+
+/// SECCOMP_FILTER_FLAG_NEW_LISTENER.
+const NEW_LISTENER: u32 = 1 << 3;
+
+fn instructions(filter: &[u8]) -> Result<usize> {
+    if filter.len().is_multiple_of(size_of::<Instruction>()) {
+        Ok(filter.len() / size_of::<Instruction>())
+    } else {
+        Err(SyscallError::caller("seccomp")(crate::Errno::INVAL))
     }
-    let len = filter.len() / size_of::<Instruction>();
-    set_mode_filter(filter.as_ptr().cast(), len, flags.bits()).map(drop)
 }
 
 /// `struct sock_fprog`.
@@ -70,7 +82,7 @@ fn set_mode_filter(filter: *const Instruction, len: usize, flags: u32) -> Result
     let fail = SyscallError::number("seccomp", u64::from(flags));
     let len = u16::try_from(len).map_err(|_| fail(crate::Errno::TOOBIG))?;
     let programme = Programme { len, filter };
-    // SAFETY: all three callers borrow the instructions for the length of the call, which copies them.
+    // SAFETY: all callers borrow the instructions for the length of the call, which copies them.
     let returned =
         unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const programme) };
     sys::check(returned).map_err(fail)

@@ -33,7 +33,7 @@ pub(crate) fn load(options: &Create, globals: &Globals) -> Result<Bundle, Failur
     complete(&mut spec, options, globals)?;
     let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let input = PlanInput {
-        rootfs: Rootfs { root: Some(Root::Folder(text("root.path", &rootfs)?)) },
+        rootfs: Rootfs { root: Some(Root::Folder(text("root.path", &rootfs)?)), id_mapped: false },
         cgroups: cgroup::Host::read()?,
         init: false,
         filter: filter.map(seccomp::compile).transpose()?,

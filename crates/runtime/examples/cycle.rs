@@ -52,7 +52,7 @@ fn compile(spec: &Spec, lower: &str, folder: &Path) -> Result<Plan, Box<dyn Erro
     };
     let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let input = PlanInput {
-        rootfs: Rootfs { root: Some(Root::Overlay(overlay)) },
+        rootfs: Rootfs { root: Some(Root::Overlay(overlay)), id_mapped: false },
         cgroups: cgroup::Host::read()?,
         filter: filter.map(seccomp::compile).transpose()?,
         ..PlanInput::default()

@@ -8,14 +8,19 @@
 //! absent: waiting for the end (poll the pidfd), logs, restarts.
 
 mod beneath;
+mod birth;
 mod child;
+mod copy_up;
 mod created;
+mod device;
 mod error;
 mod gate;
 mod handshake;
 mod hook;
+mod identity;
 mod init;
 mod join;
+mod outside;
 mod prepare;
 mod process;
 mod steps;
@@ -23,9 +28,7 @@ mod words;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use gantry_linux::clone::{Clone, CloneOptions, clone};
 use gantry_linux::namespace::Namespaces;
-use gantry_linux::proc::ProcFs;
 use gantry_linux::signal::{Signal, send_to_pidfd};
 use gantry_linux::wait::wait_pidfd;
 use gantry_linux::{Errno, Pid, SyscallError};
@@ -35,8 +38,9 @@ pub use error::{ExecuteError, Failure, Operation};
 pub use gate::{Gate, open_gate};
 pub use hook::{poststart, poststop};
 
-use self::created::Unstarted;
+use self::created::{Asked, Unstarted};
 use self::handshake::Word;
+use self::outside::Moment;
 use self::process::ReadyProcess;
 use self::words::Words;
 use crate::cgroup::{Cgroup, CgroupError};
@@ -86,12 +90,25 @@ pub struct Input {
     pub orphan: bool,
     /// The out-of-memory score adjustment when the plan has none; `None` keeps the creator's.
     pub oom_score_adj: Option<i32>,
+    /// Whether the root is changed by chroot(2) alone, for a root that cannot be pivoted away from. The host's
+    /// mounts stay within reach of a process with CAP_SYS_CHROOT.
+    pub no_pivot: bool,
+    /// Whether it keeps the creator's session keyring.
+    pub keep_keyring: bool,
 }
 
 impl From<Stdio> for Input {
     fn from(stdio: Stdio) -> Self {
-        let oom_score_adj = Some(0);
-        Self { stdio, namespaces: Vec::new(), preserved: 0, gate: None, orphan: false, oom_score_adj }
+        Self {
+            stdio,
+            namespaces: Vec::new(),
+            preserved: 0,
+            gate: None,
+            orphan: false,
+            oom_score_adj: Some(0),
+            no_pivot: false,
+            keep_keyring: false,
+        }
     }
 }
 
@@ -103,32 +120,30 @@ impl Input {
 
 /// Sets a container up, everything but the exec of its command.
 pub fn create(plan: &Plan, input: impl Into<Input>) -> Result<Created, ExecuteError> {
-    let ready = prepare::prepare(plan, input.into())?;
-    let (words, gated) = (Words::of(plan)?, ready.input.gate.is_some());
-    let oom_score_adj = oom_score(plan.process.as_ref(), &ready.input);
-    let (ours, theirs) = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;
-    let waits = plan.steps.iter().any(|step| matches!(step.op, Some(Op::EnterCgroupNamespace(_))));
+    let input = input.into();
+    let asked =
+        plan.process.as_ref().ok_or_else(|| ExecuteError::new(Operation::Plan, "process", Errno::INVAL))?;
+    let (words, gated) = (Words::of(plan)?, input.gate.is_some());
+    let oom_score_adj = oom_score(asked, &input);
+    // Before everything else, because it may be bound into the container.
     let cgroup = plan.cgroup.as_ref().map(Cgroup::create).transpose().map_err(|error| of_cgroup(&error))?;
     let cgroup = Unstarted(cgroup);
-    let options = CloneOptions {
-        namespaces: ready.new - Namespaces::CGROUP,
-        cgroup: cgroup.0.as_ref().and_then(Cgroup::clone_target),
-        ..CloneOptions::default()
-    };
-    let (pid, pidfd) = match clone(&options).map_err(|error| failed(Operation::Clone, &error))? {
-        Clone::Child => child::run(ready, &theirs, ours),
-        Clone::Parent { pid, pidfd } => (pid, pidfd),
-    };
-    drop((theirs, ready));
+    let ready = prepare::prepare(plan, input)?;
+    let sockets = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;
+    let waits = plan.steps.iter().any(|step| matches!(step.op, Some(Op::EnterCgroupNamespace(_))));
+    let target = cgroup.0.as_ref().and_then(Cgroup::clone_target);
+    let (pid, pidfd, socket) = birth::first(plan, ready, target, sockets)?;
     let process = Some(Process { pid, pidfd, terminal: None });
     let hooks = plan.hooks.clone().map(Box::new);
-    let mut created = Created { process, cgroup, socket: ours, words, hooks, gated };
+    let mut created = Created { process, cgroup, socket, words, hooks, gated };
     created.join_cgroup()?;
-    if waits {
+    // What the child asks for before its steps is answered when it is in its cgroup.
+    if waits && !prepare::asks_early(plan) {
         say(&created.socket, Word::InCgroup)?;
     }
-    set_oom_score(pid, oom_score_adj)?;
-    created.await_ready(Some(plan))?;
+    outside::set_oom_score(pid, oom_score_adj)?;
+    outside::set_scheduling(pid, asked)?;
+    created.await_ready(Asked { plan: Some(plan), process: asked })?;
     Ok(created)
 }
 
@@ -153,9 +168,10 @@ pub fn exec(
     for kind in plan.namespaces() {
         namespaces |= prepare::flag(kind)?;
     }
-    let ready = ReadyProcess::new(asked, &input)?;
+    let mut ready = ReadyProcess::new(asked, &input)?;
+    ready.in_user_namespace = namespaces.contains(Namespaces::USER);
     let words = Words::of_process(asked);
-    let oom_score_adj = oom_score(Some(asked), &input);
+    let oom_score_adj = oom_score(asked, &input);
     let sockets = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;
     let (pid, pidfd, socket) = {
         let cgroup = cgroup.and_then(Cgroup::clone_target);
@@ -165,16 +181,19 @@ pub fn exec(
     let process = Some(Process { pid, pidfd, terminal: None });
     // The control group is the container's: it is not this process's to remove.
     let mut created = Created { process, cgroup: Unstarted(None), socket, words, hooks: None, gated: false };
+    outside::set_affinity(pid, asked.affinity.as_ref(), Moment::Before)?;
     if let Some(cgroup) = cgroup {
         cgroup.join(pid).map_err(|error| of_cgroup(&error))?;
     }
-    set_oom_score(pid, oom_score_adj)?;
-    created.await_ready(None)?;
+    outside::set_affinity(pid, asked.affinity.as_ref(), Moment::After)?;
+    outside::set_oom_score(pid, oom_score_adj)?;
+    outside::set_scheduling(pid, asked)?;
+    created.await_ready(Asked { plan: None, process: asked })?;
     created.start().map(|running| running.process)
 }
 
-fn oom_score(process: Option<&plan::Process>, input: &Input) -> Option<i32> {
-    process.and_then(|process| process.oom_score_adj).or(input.oom_score_adj)
+fn oom_score(process: &plan::Process, input: &Input) -> Option<i32> {
+    process.oom_score_adj.or(input.oom_score_adj)
 }
 
 /// A child that is already ending has closed its socket; why is what it said before that.
@@ -183,12 +202,6 @@ fn say(socket: &OwnedFd, word: Word) -> Result<(), ExecuteError> {
         Err(error) if error.errno != Errno::PIPE => Err(failed(Operation::Handshake, &error)),
         _ => Ok(()),
     }
-}
-
-fn set_oom_score(pid: Pid, score: Option<i32>) -> Result<(), ExecuteError> {
-    let Some(score) = score else { return Ok(()) };
-    let set = ProcFs::open().and_then(|proc| proc.set_oom_score_adjustment(Some(pid), score));
-    set.map_err(|error| ExecuteError::new(Operation::OomScore, score.to_string(), error.errno))
 }
 
 fn of_cgroup(error: &CgroupError) -> ExecuteError {

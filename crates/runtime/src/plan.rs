@@ -8,7 +8,9 @@ mod compile;
 #[cfg(feature = "plan")]
 mod error;
 mod hooks;
+mod identity;
 mod process;
+mod scheduling;
 mod step;
 
 #[cfg(feature = "plan")]
@@ -16,7 +18,9 @@ pub use compile::{PlanInput, compile, compile_exec};
 #[cfg(feature = "plan")]
 pub use error::PlanError;
 pub use hooks::{Hook, Hooks};
-pub use process::{Capabilities, ExecPlan, Process, Rlimit, Seccomp, Terminal};
+pub use identity::{IdMap, IdRange, MountIdMap};
+pub use process::{Capabilities, ExecPlan, Listener, Process, Rlimit, Seccomp, Terminal};
+pub use scheduling::{Affinity, IoPriority, MemoryPolicy, Scheduler};
 pub use step::{
     Bind, Console, Device, EnterCgroupNamespace, Folder, Loopback, Mask, Mount, Name, Op, Readonly,
     RootAttributes, Setting, Step, Symlink, Sysctl,
@@ -60,6 +64,19 @@ pub struct Plan {
     /// The operator's programmes. Version 2.
     #[prost(message, optional, tag = "9")]
     pub hooks: Option<Hooks>,
+    /// The mappings of a new user namespace. Version 2.
+    #[prost(message, optional, tag = "10")]
+    pub ids: Option<IdMap>,
+    /// What is written to `timens_offsets` of a new time namespace: lines of clock, seconds, nanoseconds.
+    /// Version 2.
+    #[prost(string, tag = "11")]
+    pub clock_offsets: String,
+    /// The propagation that the root mount has in the end: `MS_SHARED` and so on; 0 is private. Version 2.
+    #[prost(uint64, tag = "12")]
+    pub root_propagation: u64,
+    /// Whether the mounts below the root get it too.
+    #[prost(bool, tag = "13")]
+    pub root_propagation_all: bool,
 }
 
 /// Where the root filesystem comes from.
@@ -68,6 +85,10 @@ pub struct Rootfs {
     /// How it is made.
     #[prost(oneof = "Root", tags = "1, 2")]
     pub root: Option<Root>,
+    /// Whether its files' ids are inside ids of the container's user namespace, so that they are shifted by
+    /// an id-mapped mount; otherwise they are ids of the host. Version 2.
+    #[prost(bool, tag = "3")]
+    pub id_mapped: bool,
 }
 
 /// How the root filesystem is made.
@@ -132,13 +153,29 @@ pub enum NamespaceKind {
     Network = 5,
     /// The cgroup root that is seen; made by the step [`EnterCgroupNamespace`], after the child is in its cgroup.
     Cgroup = 6,
+    /// Users, groups and capabilities. Version 2.
+    User = 7,
+    /// Boot and monotonic clocks (Linux 6.1: a process enters a new one by its exec). Version 2.
+    Time = 8,
 }
 
 impl Plan {
     /// The lowest executor version that carries everything in it out.
     #[cfg(feature = "plan")]
     fn lowest_version(&self) -> u32 {
-        let second = self.hooks.is_some() || self.namespaces.iter().any(|namespace| namespace.passed);
+        // Those that version 1 could not join.
+        let joined = |kind| matches!(kind, NamespaceKind::Mount | NamespaceKind::Pid | NamespaceKind::Cgroup);
+        let namespace = |one: &Namespace| {
+            one.passed
+                || matches!(one.kind(), NamespaceKind::User | NamespaceKind::Time)
+                || (!one.path.is_empty() && joined(one.kind()))
+        };
+        let second = self.hooks.is_some()
+            || self.root_propagation != 0
+            || self.namespaces.iter().any(namespace)
+            || self.rootfs.as_ref().is_some_and(|rootfs| rootfs.id_mapped)
+            || self.process.as_ref().is_some_and(Process::is_second_version)
+            || self.steps.iter().any(Step::is_second_version);
         if second { 2 } else { 1 }
     }
 }

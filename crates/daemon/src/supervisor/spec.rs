@@ -166,7 +166,7 @@ impl Daemon {
             settings: Vec::new(),
         };
         let input = PlanInput {
-            rootfs: plan::Rootfs { root: Some(plan::Root::Overlay(overlay)) },
+            rootfs: plan::Rootfs { root: Some(plan::Root::Overlay(overlay)), id_mapped: false },
             cgroups: self.cgroups.clone(),
             init: record.options.init,
             filter,

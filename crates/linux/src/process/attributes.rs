@@ -92,23 +92,62 @@ pub struct SchedulerAttributes {
     pub period_ns: u64,
 }
 
-/// Sets the calling thread's scheduling policy (sched_setattr(2)).
-pub fn set_scheduler(attributes: SchedulerAttributes) -> Result<()> {
+/// Sets the scheduling policy of a process, or of the calling thread (sched_setattr(2)).
+pub fn set_scheduler(pid: Option<Pid>, attributes: SchedulerAttributes) -> Result<()> {
     let attributes = SchedulerAttributes { size: sys::size_of_u32::<SchedulerAttributes>(), ..attributes };
+    let pid = pid.map_or(0, Pid::as_raw);
     // SAFETY: the structure is as long as its `size` says and outlives the call, which only reads it.
-    let returned = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    let returned = unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attributes, 0) };
     sys::check(returned)
         .map(drop)
         .map_err(SyscallError::number("sched_setattr", u64::from(attributes.policy)))
 }
 
-/// Sets the calling process's I/O priority: class 1 real time, 2 best effort, 3 idle; level 0 to 7.
-pub fn set_io_priority(class: u32, level: u32) -> Result<()> {
+/// Sets the I/O priority of a process, or of the calling one: class 1 real time, 2 best effort, 3 idle; level
+/// 0 to 7.
+pub fn set_io_priority(pid: Option<Pid>, class: u32, level: u32) -> Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
     let value = (class << 13) | level;
+    let pid = pid.map_or(0, Pid::as_raw);
     // SAFETY: takes numbers and touches no memory.
-    let returned = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) };
+    let returned = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, value) };
     sys::check(returned).map(drop).map_err(SyscallError::number("ioprio_set", u64::from(value)))
+}
+
+/// Sets which processors a process may use, as a bit mask with the lowest word first (sched_setaffinity(2)).
+pub fn set_affinity(pid: Pid, mask: &[u64]) -> Result<()> {
+    // SAFETY: pointer and length are of one live slice, which the call only reads.
+    let returned =
+        unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid.as_raw(), size_of_val(mask), mask.as_ptr()) };
+    sys::check(returned).map(drop).map_err(SyscallError::caller("sched_setaffinity"))
+}
+
+/// Sets where new pages of the calling thread lie (set_mempolicy(2)): `MPOL_*` with its flags, and the nodes
+/// as a bit mask with the lowest word first.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
+    // The kernel takes one more than the number of bits, of which it ignores the last.
+    let bits = if nodes.is_empty() { 0 } else { size_of_val(nodes) * 8 + 1 };
+    let pointer = if nodes.is_empty() { std::ptr::null() } else { nodes.as_ptr() };
+    // SAFETY: the pointer is null or to a live slice with that many bits, which the call only reads.
+    let returned = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits) };
+    sys::check(returned).map(drop).map_err(SyscallError::number("set_mempolicy", u64::from(mode)))
+}
+
+/// Whether the calling process could execute a path, by its effective ids and capabilities (faccessat2(2)).
+pub fn may_execute(path: &CStr) -> Result<()> {
+    rustix::fs::accessat(rustix::fs::CWD, path, rustix::fs::Access::EXEC_OK, rustix::fs::AtFlags::EACCESS)
+        .map_err(SyscallError::name("faccessat2", "the programme"))
+}
+
+/// Makes the working directory the root of the calling process (chroot(2)).
+pub fn change_root_here() -> Result<()> {
+    rustix::process::chroot(c".").map_err(SyscallError::name("chroot", "the working directory"))
+}
+
+/// A copy of a descriptor of another process (pidfd_getfd(2)), which must be one that the caller may trace.
+pub fn take_descriptor(pidfd: std::os::fd::BorrowedFd<'_>, number: i32) -> Result<std::os::fd::OwnedFd> {
+    rustix::process::pidfd_getfd(pidfd, number, rustix::process::PidfdGetfdFlags::empty())
+        .map_err(SyscallError::fd("pidfd_getfd", pidfd))
 }
 
 /// Sets the host name of the caller's UTS namespace.

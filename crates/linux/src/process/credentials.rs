@@ -112,6 +112,26 @@ pub fn set_uid(uid: u32) -> Result<()> {
     sys::check(returned).map(drop).map_err(SyscallError::number("setresuid", u64::from(uid)))
 }
 
+/// Does something as another user and group in the eyes of filesystems, with all the capabilities that the calling
+/// thread has (setfsuid(2) takes some away from whoever is not root). For an overlay whose folders are on an
+/// id-mapped mount: it keeps the identity it is mounted with, which has to be one that the mapping knows.
+pub fn with_file_ids<T>(uid: u32, gid: u32, act: impl FnOnce() -> T) -> Result<T> {
+    let own = capabilities()?;
+    set_file_ids(uid, gid);
+    let done = set_capabilities(own).map(|()| act());
+    set_file_ids(effective_uid(), effective_gid());
+    set_capabilities(own)?;
+    done
+}
+
+/// These calls tell no failure; the group goes first, because a user may not change it.
+fn set_file_ids(uid: u32, gid: u32) {
+    for (call, id) in [(libc::SYS_setfsgid, gid), (libc::SYS_setfsuid, uid)] {
+        // SAFETY: takes numbers and touches no memory.
+        unsafe { libc::syscall(call, id) };
+    }
+}
+
 /// The effective user.
 pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()

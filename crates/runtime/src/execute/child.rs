@@ -3,8 +3,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use gantry_linux::mount::{self, Propagation};
-use gantry_linux::namespace::enter;
+use gantry_linux::mount::{self, AttributeChange, Propagation};
+use gantry_linux::namespace::{Namespaces, enter, unshare};
 use gantry_linux::process::{self as linux, exit_now};
 use gantry_linux::tty::Pty;
 
@@ -68,14 +68,16 @@ pub(super) fn start(process: &ReadyProcess, release: &Release<'_>, init: bool, s
 fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Trouble> {
     ready.process.die_with_creator()?;
     linux::set_umask(0);
-    for (item, (namespace, kind)) in (0..).zip(&ready.joined) {
-        enter(namespace.as_fd(), *kind).map_err(|error| trouble(Operation::Namespace, item, error.errno))?;
+    enter_namespaces(ready, socket)?;
+    let own_mounts = ready.new.contains(Namespaces::MOUNT);
+    if own_mounts {
+        let propagation = if ready.slave_propagation { Propagation::Slave } else { Propagation::Private };
+        at(Operation::Propagation, mount::set_propagation(c"/", propagation, true))?;
     }
-    let propagation = if ready.slave_propagation { Propagation::Slave } else { Propagation::Private };
-    at(Operation::Propagation, mount::set_propagation(c"/", propagation, true))?;
     at(Operation::AttachRoot, mount::attach_at(ready.root.as_fd(), &ready.root_place))?;
 
     let mut setup = Setup::new(ready.root.as_fd(), socket, ready.null.take(), ready.process.terminal);
+    setup.in_cgroup = ready.asks_early;
     for (number, step) in (0..).zip(&ready.steps) {
         setup.step(step).map_err(|(item, errno)| Trouble {
             operation: operation(step),
@@ -90,7 +92,13 @@ fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedF
         Some(hooks) => run_hooks(hooks, socket)?,
         None => None,
     };
-    change_root(ready.root.as_fd())?;
+    ready.process.set_labels()?;
+    change_root(ready.root.as_fd(), own_mounts && !ready.input.no_pivot)?;
+    if let Some((propagation, recursive)) = ready.root_propagation {
+        let change =
+            AttributeChange { propagation: Some(propagation), recursive, ..AttributeChange::default() };
+        at(Operation::Propagation, mount::set_attributes(ready.root.as_fd(), &change))?;
+    }
     become_process(&ready.process, &ready.input, pty, socket, !ready.init, state.as_ref())?;
     Ok(state)
 }
@@ -113,9 +121,34 @@ fn run_hooks(hooks: &ReadyHooks<'_>, socket: BorrowedFd<'_>) -> Result<Option<Ow
     state.map(Some).map_err(|errno| trouble(Operation::StartHook, 0, errno))
 }
 
+/// Those that are joined, unless the midwife has entered them, and those that are made later than at birth.
+fn enter_namespaces(ready: &Ready<'_>, socket: BorrowedFd<'_>) -> Result<(), Trouble> {
+    let asked = |errno| trouble(Operation::Handshake, 0, errno);
+    if ready.new.contains(Namespaces::USER) {
+        ask(socket, Ask::Ids).map_err(asked)?;
+    }
+    for (item, (namespace, kind)) in (0..).zip(&ready.joined) {
+        if !ready.entered || matches!(*kind, Namespaces::MOUNT | Namespaces::TIME) {
+            enter(namespace.as_fd(), *kind)
+                .map_err(|error| trouble(Operation::Namespace, item, error.errno))?;
+        }
+    }
+    if ready.new.contains(Namespaces::TIME) {
+        at(Operation::Namespace, unshare(Namespaces::TIME))?;
+        if ready.has_clock_offsets {
+            ask(socket, Ask::Clocks).map_err(asked)?;
+        }
+    }
+    if ready.becomes_root { ready.process.become_root() } else { Ok(()) }
+}
+
 /// The old root lies on top of the new one for a moment, and goes with everything on it.
-fn change_root(root: BorrowedFd<'_>) -> Result<(), Trouble> {
+fn change_root(root: BorrowedFd<'_>, pivot: bool) -> Result<(), Trouble> {
     at(Operation::Pivot, linux::change_directory_to(root))?;
+    if !pivot {
+        at(Operation::Pivot, linux::change_root_here())?;
+        return at(Operation::Pivot, linux::change_directory(c"/"));
+    }
     at(Operation::Pivot, mount::pivot_root_here())?;
     at(Operation::Pivot, mount::detach(c"."))?;
     at(Operation::Pivot, linux::change_directory(c"/"))
@@ -147,6 +180,6 @@ pub(super) fn become_process(
         input.gate.as_ref().map_or((socket, socket), |gate| (gate.start.as_fd(), gate.outcome.as_fd()));
     let kept = [socket, state, start, outcome];
     at(Operation::Stdio, linux::close_all_but(3 + input.preserved, &kept))?;
-    process.become_it(own_session)?;
+    process.become_it(own_session, socket)?;
     tell_ready(socket).map_err(|errno| trouble(Operation::Handshake, 0, errno))
 }

@@ -7,9 +7,9 @@ use gantry_linux::{Errno, Pid};
 
 use super::handshake::{self, Answer, Ask, Word};
 use super::words::Words;
-use super::{ExecuteError, Operation, Process, failed, hook, kill_and_reap, of_cgroup, say};
+use super::{ExecuteError, Operation, Process, failed, hook, kill_and_reap, of_cgroup, outside, say};
 use crate::cgroup::Cgroup;
-use crate::plan::{Hooks, Plan};
+use crate::plan::{self, Hooks, Plan};
 
 /// A container that is set up and waits for its start. Dropped unstarted, it is killed and reaped, its
 /// control group is removed, and its poststop hooks run.
@@ -32,6 +32,14 @@ pub struct Running {
     pub process: Process,
     /// Its control group, which the caller removes after the end; `None` when the plan has none.
     pub cgroup: Option<Cgroup>,
+}
+
+/// What the child was asked to become: the parent reads there what it has to do for it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'p> {
+    /// The container's plan; none for a process that joins.
+    pub(super) plan: Option<&'p Plan>,
+    pub(super) process: &'p plan::Process,
 }
 
 impl Created {
@@ -94,7 +102,8 @@ impl Created {
     }
 
     /// Does what the child asks for until it is set up, and keeps the master of its terminal.
-    pub(super) fn await_ready(&mut self, plan: Option<&Plan>) -> Result<(), ExecuteError> {
+    pub(super) fn await_ready(&mut self, asked: Asked<'_>) -> Result<(), ExecuteError> {
+        let plan = asked.plan;
         loop {
             match handshake::hear(&self.socket).map_err(|error| failed(Operation::Handshake, &error))? {
                 Answer::Master(master) => self.process_mut().terminal = Some(master),
@@ -102,16 +111,29 @@ impl Created {
                 Answer::Trouble(trouble) => return Err(self.words.error(trouble, plan)),
                 Answer::Closed => return Err(ExecuteError::new(Operation::Ended, "", Errno::CHILD)),
                 Answer::Asks(ask) => {
-                    self.answer(ask)?;
+                    self.answer(ask, asked)?;
                     say(&self.socket, Word::Go(self.pid()))?;
                 }
             }
         }
     }
 
-    fn answer(&self, ask: Ask) -> Result<(), ExecuteError> {
+    fn answer(&self, ask: Ask, asked: Asked<'_>) -> Result<(), ExecuteError> {
+        let unexpected = || ExecuteError::new(Operation::Handshake, "", Errno::PROTO);
+        let pid = self.pid();
         match ask {
-            Ask::Hooks => self.hooks.as_deref().map_or(Ok(()), |hooks| hook::at_create(hooks, self.pid())),
+            Ask::Hooks => hook::at_create(self.hooks.as_deref().ok_or_else(unexpected)?, pid),
+            Ask::Ids => {
+                let ids = asked.plan.and_then(|plan| plan.ids.as_ref());
+                outside::set_ids(pid, ids.ok_or_else(unexpected)?)
+            }
+            Ask::Clocks => outside::set_clocks(pid, asked.plan.map_or("", |plan| &plan.clock_offsets)),
+            Ask::Limits => outside::set_limits(pid, asked.process),
+            Ask::Listener(number) => {
+                let listener = asked.process.listener.as_ref().ok_or_else(unexpected)?;
+                let status = if asked.plan.is_some() { "creating" } else { "running" };
+                outside::hand_over_listener((pid, self.pidfd()), number, listener, status)
+            }
         }
     }
 

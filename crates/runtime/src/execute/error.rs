@@ -90,6 +90,20 @@ pub enum Operation {
     CreateHook = 38,
     /// Running a startContainer hook.
     StartHook = 39,
+    /// Mapping ids, of a user namespace or of a mount.
+    IdMap = 40,
+    /// Setting the clocks of a time namespace off.
+    Clocks = 41,
+    /// Setting scheduling, disk priority or processors.
+    Scheduling = 42,
+    /// Handing the filter's listener over.
+    Listener = 43,
+    /// Setting the security label.
+    Label = 44,
+    /// Setting the personality.
+    Personality = 45,
+    /// Setting the memory policy.
+    MemoryPolicy = 46,
 }
 
 /// A plan that could not be carried out.
@@ -197,6 +211,13 @@ impl fmt::Display for Operation {
             Self::Hook => "the hook failed",
             Self::CreateHook => "the createContainer hook failed",
             Self::StartHook => "the startContainer hook failed",
+            Self::IdMap => "cannot map ids",
+            Self::Clocks => "cannot set clocks off",
+            Self::Scheduling => "cannot set",
+            Self::Listener => "cannot hand the listener of the system call filter to",
+            Self::Label => "cannot set the security label, perhaps because the kernel has no such module",
+            Self::Personality => "cannot set the personality",
+            Self::MemoryPolicy => "cannot set the memory policy",
         })
     }
 }
@@ -231,6 +252,13 @@ impl Classified for ExecuteError {
                 | Operation::Hook
                 | Operation::CreateHook
                 | Operation::StartHook
+                | Operation::IdMap
+                | Operation::Clocks
+                | Operation::Scheduling
+                | Operation::Listener
+                | Operation::Label
+                | Operation::Personality
+                | Operation::MemoryPolicy
                 | Operation::Namespace,
                 _,
             ) => Class::FailedPrecondition,
@@ -268,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_wire_form_keeps_every_fact() {
-        for number in 0..=39 {
+        for number in 0..=46 {
             let operation = Operation::try_from(number).expect("operations are numbered without holes");
             let error = ExecuteError::new(operation, "/x", Errno::PERM);
             assert_eq!(ExecuteError::from(error.to_failure()), error);

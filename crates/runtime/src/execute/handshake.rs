@@ -37,7 +37,15 @@ pub(super) enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
     /// The hooks that run on the host before the change of root.
-    Hooks = 1,
+    Hooks,
+    /// The mappings of its new user namespace.
+    Ids,
+    /// The clocks of its new time namespace.
+    Clocks,
+    /// Its resource limits.
+    Limits,
+    /// That the listener of its filter, which is this descriptor, is handed over.
+    Listener(i32),
 }
 
 /// What the parent says.
@@ -60,12 +68,38 @@ const READY: u8 = 1;
 const TROUBLE: u8 = 2;
 const MASTER: u8 = 3;
 const ASKS: u8 = 4;
+const ASKED_BYTES: usize = 6;
 /// The longest packet.
 pub(super) const PACKET_BYTES: usize = 14;
 
 /// Two ends, the parent's first.
 pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), SyscallError> {
     socket::pair(Kind::SequencedPacket, false)
+}
+
+impl Ask {
+    fn to_bytes(self) -> [u8; ASKED_BYTES] {
+        let (kind, number) = match self {
+            Self::Hooks => (1, 0),
+            Self::Ids => (2, 0),
+            Self::Clocks => (3, 0),
+            Self::Limits => (4, 0),
+            Self::Listener(number) => (5, number),
+        };
+        let number = number.to_ne_bytes();
+        [ASKS, kind, number[0], number[1], number[2], number[3]]
+    }
+
+    fn from_bytes(bytes: &[u8; PACKET_BYTES]) -> Option<Self> {
+        Some(match bytes[1] {
+            1 => Self::Hooks,
+            2 => Self::Ids,
+            3 => Self::Clocks,
+            4 => Self::Limits,
+            5 => Self::Listener(i32::from_ne_bytes([bytes[2], bytes[3], bytes[4], bytes[5]])),
+            _ => return None,
+        })
+    }
 }
 
 impl Trouble {
@@ -108,7 +142,7 @@ pub(super) fn tell_trouble(socket: BorrowedFd<'_>, trouble: Trouble) {
 
 /// The child's side: has something done by the parent, and learns its own id there.
 pub(super) fn ask(socket: BorrowedFd<'_>, ask: Ask) -> Result<Pid, Errno> {
-    rustix::io::write(socket, &[ASKS, ask as u8])?;
+    rustix::io::write(socket, &ask.to_bytes())?;
     match next_word(socket)? {
         Word::Go(pid) => Ok(pid),
         Word::InCgroup | Word::Start => Err(Errno::CONNRESET),
@@ -177,7 +211,7 @@ pub(super) fn answer(buffer: &[u8; PACKET_BYTES], length: usize, beside: Option<
         (PACKET_BYTES, TROUBLE) => Answer::Trouble(Trouble::from_bytes(buffer)),
         (1, READY) => Answer::Ready,
         (1, MASTER) => beside.map_or(Answer::Closed, Answer::Master),
-        (2, ASKS) if buffer[1] == Ask::Hooks as u8 => Answer::Asks(Ask::Hooks),
+        (ASKED_BYTES, ASKS) => Ask::from_bytes(buffer).map_or(Answer::Closed, Answer::Asks),
         _ => Answer::Closed,
     }
 }

@@ -26,10 +26,12 @@ pub(super) struct ReadyHook {
     path: CString,
     args: ExecArgs,
     timeout: Option<Duration>,
+    /// Where it runs; empty is where its caller is.
+    folder: CString,
 }
 
 impl ReadyHook {
-    fn new(hook: &Hook) -> Result<Self, ExecuteError> {
+    fn new(hook: &Hook, folder: &str) -> Result<Self, ExecuteError> {
         let path = c_string(Operation::Hook, &hook.path)?;
         let mut args = c_strings(Operation::Hook, &hook.args)?;
         if args.is_empty() {
@@ -40,6 +42,7 @@ impl ReadyHook {
         Ok(Self {
             path,
             args: ExecArgs::new(args, env),
+            folder: c_string(Operation::Hook, folder)?,
             timeout: timeout.map(|s| Duration::from_secs(s.into())),
         })
     }
@@ -47,34 +50,30 @@ impl ReadyHook {
 
 /// Lays several out.
 pub(super) fn ready(hooks: &[Hook]) -> Result<Vec<ReadyHook>, ExecuteError> {
-    hooks.iter().map(ReadyHook::new).collect()
+    hooks.iter().map(|hook| ReadyHook::new(hook, "")).collect()
 }
 
 /// Runs the hooks that follow the start of the command, all of them, and returns what failed.
 pub fn poststart(hooks: &Hooks, pid: Pid) -> Vec<ExecuteError> {
-    hooks
-        .poststart
-        .iter()
-        .filter_map(|hook| on_host(hook, &hooks.state, "running", Some(pid)).err())
-        .collect()
+    hooks.poststart.iter().filter_map(|hook| on_host(hook, hooks, "running", Some(pid)).err()).collect()
 }
 
 /// Runs the hooks that follow the end of the container, all of them, and returns what failed.
 pub fn poststop(hooks: &Hooks) -> Vec<ExecuteError> {
-    hooks.poststop.iter().filter_map(|hook| on_host(hook, &hooks.state, "stopped", None).err()).collect()
+    hooks.poststop.iter().filter_map(|hook| on_host(hook, hooks, "stopped", None).err()).collect()
 }
 
 /// Runs the hooks on the host between the making of the process and its change of root, up to the first that
 /// fails.
 pub(super) fn at_create(hooks: &Hooks, pid: Pid) -> Result<(), ExecuteError> {
     let mut all = hooks.prestart.iter().chain(&hooks.create_runtime);
-    all.try_for_each(|hook| on_host(hook, &hooks.state, "creating", Some(pid)))
+    all.try_for_each(|hook| on_host(hook, hooks, "creating", Some(pid)))
 }
 
-fn on_host(hook: &Hook, head: &str, status: &str, pid: Option<Pid>) -> Result<(), ExecuteError> {
+fn on_host(hook: &Hook, hooks: &Hooks, status: &str, pid: Option<Pid>) -> Result<(), ExecuteError> {
     let fail = |errno| ExecuteError::new(Operation::Hook, &hook.path, errno);
-    let ready = ReadyHook::new(hook)?;
-    let state = state(head, status, pid).map_err(fail)?;
+    let ready = ReadyHook::new(hook, &hooks.bundle)?;
+    let state = state(&hooks.state, status, pid).map_err(fail)?;
     let errors = memfd::new(c"gantry-hook").map_err(|error| fail(error.errno))?;
     let null =
         rustix::fs::open(c"/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
@@ -131,6 +130,9 @@ fn become_hook(hook: &ReadyHook, state: BorrowedFd<'_>, output: Option<[Borrowed
             linux::duplicate_onto(errors, 2)?;
         }
         linux::duplicate_onto(state, 0)?;
+        if !hook.folder.is_empty() {
+            linux::change_directory(&hook.folder)?;
+        }
         linux::close_from(3)?;
         signal::reset_dispositions()?;
         signal::set_blocked(SignalSet::EMPTY)?;
@@ -180,11 +182,12 @@ mod tests {
             env: vec!["WORD=no".to_owned()],
             timeout_seconds,
         };
-        let failed = |hook: &Hook| on_host(hook, "{\"id\":\"x\"", "stopped", None).expect_err("it fails");
+        let hooks = Hooks { state: "{\"id\":\"x\"".to_owned(), bundle: "/".to_owned(), ..Hooks::default() };
+        let failed = |hook: &Hook| on_host(hook, &hooks, "stopped", None).expect_err("it fails");
         assert_eq!(failed(&hook("while :; do :; done", 1)).errno, Errno::TIMEDOUT);
         let told = failed(&hook("read line; echo $WORD: \"$line\" >&2; exit 3", 5));
         assert_eq!(told.errno, Errno::CANCELED);
         assert!(told.object.ends_with("no: {\"id\":\"x\",\"status\":\"stopped\",\"pid\":0}"), "{told}");
-        on_host(&hook("true", 5), "{", "running", None).expect("it succeeds");
+        on_host(&hook("test $PWD = /", 5), &hooks, "running", None).expect("it succeeds");
     }
 }

@@ -86,8 +86,12 @@ fn set_up(
         Stdio::Terminal => [socket, target, socket, socket, socket],
     };
     at(Operation::Stdio, linux::close_all_but(3 + input.preserved, &kept))?;
+    process.set_labels()?;
     linux::set_umask(0);
     at(Operation::Namespace, enter_all_of(target, namespaces - Namespaces::PID))?;
+    if namespaces.contains(Namespaces::USER) {
+        process.become_root()?;
+    }
     at(Operation::WorkingDir, linux::change_directory(c"/"))?;
     let pty = match &input.stdio {
         Stdio::Descriptors { .. } => None,

@@ -9,12 +9,13 @@ use gantry_linux::namespace::Namespaces;
 use gantry_linux::overlay;
 use gantry_linux::path::{Node, verify_node};
 use gantry_linux::{Errno, SyscallError, mount};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 
 use super::hook::ReadyHook;
+use super::identity::{self, Mappings};
 use super::process::ReadyProcess;
 use super::{ExecuteError, Input, Operation, Stdio, beneath, hook};
-use crate::plan::{self, Bind, Hooks, NamespaceKind, Op, Plan, Root};
+use crate::plan::{self, Bind, Hooks, IdMap, NamespaceKind, Op, Plan, Root};
 
 /// A plan with everything opened. Borrowed strings are the plan's own.
 pub(super) struct Ready<'p> {
@@ -23,7 +24,16 @@ pub(super) struct Ready<'p> {
     pub(super) root_place: CString,
     pub(super) new: Namespaces,
     pub(super) joined: Vec<(OwnedFd, Namespaces)>,
+    /// Whether what is joined was entered before the birth.
+    pub(super) entered: bool,
+    /// Whether the child becomes root of its user namespace.
+    pub(super) becomes_root: bool,
+    pub(super) has_clock_offsets: bool,
+    /// Whether the child knows from an early answer that it is in its cgroup.
+    pub(super) asks_early: bool,
     pub(super) slave_propagation: bool,
+    /// What the root mount becomes in the end, and whether with all below it.
+    pub(super) root_propagation: Option<(Propagation, bool)>,
     pub(super) steps: Vec<ReadyStep<'p>>,
     /// A detached copy of the host's null device, verified, if anything is masked.
     pub(super) null: Option<OwnedFd>,
@@ -31,6 +41,15 @@ pub(super) struct Ready<'p> {
     pub(super) input: Input,
     pub(super) init: bool,
     pub(super) hooks: Option<ReadyHooks<'p>>,
+}
+
+impl Ready<'_> {
+    /// Whether something has to be entered before the child's birth.
+    pub(super) fn needs_midwife(&self) -> bool {
+        let joined = |kinds: Namespaces| self.joined.iter().any(|(_, kind)| kinds.contains(*kind));
+        let others = Namespaces::all() - Namespaces::MOUNT - Namespaces::TIME;
+        joined(Namespaces::USER | Namespaces::PID) || (self.new.contains(Namespaces::USER) && joined(others))
+    }
 }
 
 /// The hooks for which the child stops before its change of root.
@@ -71,18 +90,43 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
         return Err(bad("terminal"));
     }
     let (new, joined) = namespaces(plan, std::mem::take(&mut input.namespaces))?;
-    let steps = plan.steps.iter().map(|step| ready(step.op.as_ref().ok_or_else(|| bad("step"))?));
+    let user = joined.iter().find(|(_, kind)| *kind == Namespaces::USER).map(|(file, _)| file.try_clone());
+    let user = user.transpose().map_err(|_| bad("a descriptor"))?;
+    let in_user_namespace = plan.ids.is_some() || user.is_some();
+    if new.contains(Namespaces::USER) != plan.ids.is_some() {
+        return Err(bad("ids"));
+    }
+    let mut mappings = Mappings::new(plan.ids.as_ref(), user);
+    let steps = plan.steps.iter().map(|step| {
+        let op = step.op.as_ref().ok_or_else(|| bad("step"))?;
+        ready(op, &mut mappings)
+    });
     let steps = steps.collect::<Result<Vec<_>, _>>()?;
     let masks = steps.iter().any(|step| matches!(step, ReadyStep::Mask(_)));
     let mut process = ReadyProcess::new(process, &input)?;
     let hooks = plan.hooks.as_ref().map(|hooks| ready_hooks(hooks, &mut process)).transpose()?;
-    let asked = plan.rootfs.as_ref().and_then(|rootfs| rootfs.root.as_ref()).ok_or_else(|| bad("rootfs"))?;
+    process.in_user_namespace = in_user_namespace;
+    if let Some(ids) = &plan.ids {
+        own_stdio(ids, plan.process.as_ref().map_or(0, |process| process.uid), &input.stdio);
+    }
+    let rootfs = plan.rootfs.as_ref().ok_or_else(|| bad("rootfs"))?;
+    let asked = rootfs.root.as_ref().ok_or_else(|| bad("rootfs"))?;
+    let root_propagation = propagation(plan.root_propagation).map_err(|_| bad("root_propagation"))?;
+    let becomes_root = plan
+        .ids
+        .as_ref()
+        .map_or(in_user_namespace, |ids| ids.outside_user(0).is_some() && ids.outside_group(0).is_some());
     Ok(Ready {
-        root: root(asked, plan.slave_propagation)?,
+        root: root(asked, plan.slave_propagation, rootfs.id_mapped.then_some(&mut mappings))?,
         root_place: place(asked, plan.hooks.as_ref())?,
         new,
         joined,
+        entered: false,
+        becomes_root,
+        has_clock_offsets: !plan.clock_offsets.is_empty(),
+        asks_early: asks_early(plan),
         slave_propagation: plan.slave_propagation,
+        root_propagation: root_propagation.map(|kind| (kind, plan.root_propagation_all)),
         steps,
         null: if masks { Some(null_device()?) } else { None },
         process,
@@ -111,6 +155,11 @@ fn ready_hooks<'p>(
     Ok((hooks.at_create() || at_start).then_some(ReadyHooks { state: &hooks.state, create, at_start }))
 }
 
+/// Whether the child has something done for it before its steps.
+pub(super) fn asks_early(plan: &Plan) -> bool {
+    plan.ids.is_some() || !plan.clock_offsets.is_empty()
+}
+
 /// A C string of a string that came with a plan.
 pub(super) fn c_string(operation: Operation, text: &str) -> Result<CString, ExecuteError> {
     CString::new(text).map_err(|_| ExecuteError::new(operation, text, Errno::INVAL))
@@ -121,7 +170,7 @@ pub(super) fn c_strings(operation: Operation, texts: &[String]) -> Result<Vec<CS
     texts.iter().map(|text| c_string(operation, text)).collect()
 }
 
-fn ready(op: &Op) -> Result<ReadyStep<'_>, ExecuteError> {
+fn ready<'p>(op: &'p Op, mappings: &mut Mappings) -> Result<ReadyStep<'p>, ExecuteError> {
     let below = |path: &str, top: &str| {
         path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
     };
@@ -134,7 +183,7 @@ fn ready(op: &Op) -> Result<ReadyStep<'_>, ExecuteError> {
             may_be_proc: below(&mount.target, "/proc"),
         },
         Op::Bind(bind) => {
-            let (tree, folder) = bind_source(bind)?;
+            let (tree, folder) = bind_source(bind, mappings)?;
             let target = c_string(Operation::Bind, &bind.target)?;
             ReadyStep::Bind { tree, folder, target, may_be_proc: below(&bind.target, "/proc") }
         }
@@ -159,10 +208,21 @@ fn ready(op: &Op) -> Result<ReadyStep<'_>, ExecuteError> {
     })
 }
 
-fn root(root: &Root, slave: bool) -> Result<OwnedFd, ExecuteError> {
+/// The root as a detached mount, its ids shifted if there are mappings.
+fn root(root: &Root, slave: bool, mappings: Option<&mut Mappings>) -> Result<OwnedFd, ExecuteError> {
+    let id_map = mappings.map(|mappings| mappings.of(None)).transpose()?;
     match root {
-        Root::Overlay(overlay) => mount_overlay(overlay)
-            .map_err(|error| ExecuteError::new(Operation::Rootfs, error.to_string(), error.errno)),
+        Root::Overlay(overlay) => {
+            let fail =
+                |error: SyscallError| ExecuteError::new(Operation::Rootfs, error.to_string(), error.errno);
+            match id_map {
+                Some(namespace) => {
+                    let shifted = identity::shifted(overlay, namespace)?;
+                    shifted.mount(mount_overlay).map_err(fail)?.map_err(fail)
+                }
+                None => mount_overlay(overlay).map_err(fail),
+            }
+        }
         Root::Folder(path) => {
             let fail = |errno| ExecuteError::new(Operation::Rootfs, path, errno);
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -172,7 +232,26 @@ fn root(root: &Root, slave: bool) -> Result<OwnedFd, ExecuteError> {
             let propagation = Some(if slave { Propagation::Slave } else { Propagation::Private });
             let change = AttributeChange { propagation, recursive: true, ..AttributeChange::default() };
             mount::set_attributes(tree.as_fd(), &change).map_err(|error| fail(error.errno))?;
+            if let Some(namespace) = id_map {
+                identity::shift(tree.as_fd(), namespace, false)
+                    .map_err(|error| ExecuteError::new(Operation::IdMap, path, error.errno))?;
+            }
             Ok(tree)
+        }
+    }
+}
+
+/// Pipes and terminals become the user's here, because the child has no right to those of the host. One that
+/// cannot be given away stays as it is.
+fn own_stdio(ids: &IdMap, user: u32, stdio: &Stdio) {
+    let Stdio::Descriptors { stdin, stdout, stderr } = stdio else { return };
+    let Some(uid) = ids.outside_user(user).map(rustix::fs::Uid::from_raw) else { return };
+    for file in [stdin, stdout, stderr] {
+        let kind = rustix::fs::fstat(file).map(|status| FileType::from_raw_mode(status.st_mode));
+        if matches!(kind, Ok(FileType::Fifo | FileType::Socket))
+            || gantry_linux::tty::is_terminal(file.as_fd())
+        {
+            let _ = rustix::fs::fchown(file, Some(uid), None);
         }
     }
 }
@@ -204,12 +283,17 @@ fn remove_volatile_mark(work: &str) -> bool {
 }
 
 /// Opens and copies the host side of a bind mount, with its attributes set: it is finished but for its place.
-fn bind_source(bind: &Bind) -> Result<(OwnedFd, bool), ExecuteError> {
+fn bind_source(bind: &Bind, mappings: &mut Mappings) -> Result<(OwnedFd, bool), ExecuteError> {
     let fail = |errno| ExecuteError::new(Operation::BindSource, &bind.source, errno);
     let source = rustix::fs::open(bind.source.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(fail)?;
     let folder = beneath::is_folder(&source).map_err(fail)?;
     let tree = mount::clone_tree(source.as_fd(), bind.recursive).map_err(|error| fail(error.errno))?;
+    if let Some(asked) = &bind.id_map {
+        let namespace = mappings.of(asked.map.as_ref())?;
+        identity::shift(tree.as_fd(), namespace, asked.recursive)
+            .map_err(|error| ExecuteError::new(Operation::IdMap, &bind.source, error.errno))?;
+    }
     let propagation = propagation(bind.propagation).map_err(fail)?;
     let all = AttributeChange {
         set: MountAttributes::from_bits_retain(bind.set_all),
@@ -277,8 +361,8 @@ fn namespaces(
             .map_err(|errno| ExecuteError::new(Operation::Namespace, &namespace.path, errno))?;
         joined.push((file, kind));
     }
-    if !new.contains(Namespaces::MOUNT) {
-        return Err(bad("a new mount namespace"));
+    if !new.contains(Namespaces::MOUNT) && !joined.iter().any(|(_, kind)| *kind == Namespaces::MOUNT) {
+        return Err(bad("a mount namespace"));
     }
     if !passed.is_empty() {
         return Err(bad("a namespace that the plan does not expect"));
@@ -296,5 +380,7 @@ pub(super) fn flag(kind: NamespaceKind) -> Result<Namespaces, ExecuteError> {
         NamespaceKind::Ipc => Ok(Namespaces::IPC),
         NamespaceKind::Network => Ok(Namespaces::NETWORK),
         NamespaceKind::Cgroup => Ok(Namespaces::CGROUP),
+        NamespaceKind::User => Ok(Namespaces::USER),
+        NamespaceKind::Time => Ok(Namespaces::TIME),
     }
 }

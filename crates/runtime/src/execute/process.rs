@@ -8,19 +8,20 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use gantry_linux::proc::ProcFs;
 use gantry_linux::process::{self as linux, CapabilityMasks, ExecArgs, Limit};
-use gantry_linux::seccomp::{FilterFlags, install_bytes};
+use gantry_linux::seccomp::{FilterFlags, install_bytes, install_bytes_with_listener};
 use gantry_linux::signal::{self, Signal, SignalSet};
 use gantry_linux::{Errno, SyscallError, tty};
 use rustix::fs::FileType;
 
-use super::handshake::Trouble;
+use super::handshake::{Ask, Trouble, ask};
 use super::hook::ReadyHook;
 use super::prepare::c_string;
 use super::{ExecuteError, Input, Operation};
-use crate::plan::{Capabilities, Process, Rlimit, Seccomp};
+use crate::plan::{Capabilities, MemoryPolicy, Process, Rlimit, Seccomp};
 
 /// CAP_SYS_ADMIN, which installing a filter without no_new_privs needs.
 const SYS_ADMIN: u64 = 1 << 21;
@@ -45,6 +46,17 @@ pub(super) struct ReadyProcess {
     pub(super) terminal: Option<crate::plan::Terminal>,
     /// What runs in the container right before the command.
     pub(super) start_hooks: Vec<ReadyHook>,
+    /// Whether it lives in a user namespace of its own, where limits are the parent's to set, and some ids and
+    /// groups nobody's.
+    pub(super) in_user_namespace: bool,
+    personality: Option<u32>,
+    memory_policy: Option<MemoryPolicy>,
+    /// A file of procfs and what is written to it, for each security module that has a label.
+    labels: Vec<(&'static str, String)>,
+    has_listener: bool,
+    /// Whether the command must be there before the start is waited for.
+    looked_up: bool,
+    keep_keyring: bool,
     outlives_creator: bool,
 }
 
@@ -78,6 +90,13 @@ impl ReadyProcess {
             seccomp: process.seccomp.as_ref().map(filter),
             terminal: process.terminal,
             start_hooks: Vec::new(),
+            in_user_namespace: false,
+            personality: process.personality,
+            memory_policy: process.memory_policy.clone(),
+            labels: labels(process),
+            has_listener: process.listener.is_some(),
+            looked_up: input.gate.is_some(),
+            keep_keyring: input.keep_keyring,
             outlives_creator: input.outlives_creator(),
         })
     }
@@ -91,13 +110,21 @@ impl ReadyProcess {
     }
 
     /// Takes everything but its standard descriptors, up to and with the filter.
-    pub(super) fn become_it(&self, own_session: bool) -> Result<(), Trouble> {
-        self.set_limits()?;
+    pub(super) fn become_it(&self, own_session: bool, socket: BorrowedFd<'_>) -> Result<(), Trouble> {
+        self.set_limits(socket)?;
+        if let Some(domain) = self.personality {
+            at(Operation::Personality, linux::set_personality(domain.into()))?;
+        }
+        if let Some(policy) = &self.memory_policy {
+            at(Operation::MemoryPolicy, linux::set_memory_policy(policy.mode, &policy.nodes))?;
+        }
         at(Operation::Session, signal::reset_dispositions())?;
         at(Operation::Session, signal::set_blocked(SignalSet::EMPTY))?;
-        match linux::join_session_keyring(None) {
-            Err(error) if error.errno == Errno::NOSYS => {}
-            joined => at(Operation::Session, joined)?,
+        if !self.keep_keyring {
+            match linux::join_session_keyring(None) {
+                Err(error) if error.errno == Errno::NOSYS => {}
+                joined => at(Operation::Session, joined)?,
+            }
         }
         if own_session {
             self.take_session()?;
@@ -105,10 +132,61 @@ impl ReadyProcess {
         linux::set_umask(self.umask);
         self.drop_privileges()?;
         self.enter_cwd()?;
-        if let Some((program, flags)) = &self.seccomp {
-            at(Operation::Seccomp, install_bytes(program, *flags))?;
+        if self.looked_up {
+            self.look_up()?;
         }
+        self.filter(socket)?;
         self.finish_capabilities()
+    }
+
+    fn filter(&self, socket: BorrowedFd<'_>) -> Result<(), Trouble> {
+        let Some((program, flags)) = &self.seccomp else { return Ok(()) };
+        if !self.has_listener {
+            return at(Operation::Seccomp, install_bytes(program, *flags));
+        }
+        let listener = install_bytes_with_listener(program, *flags)
+            .map_err(|error| trouble(Operation::Seccomp, 0, error.errno))?;
+        ask(socket, Ask::Listener(listener.as_raw_fd()))
+            .map(drop)
+            .map_err(|errno| trouble(Operation::Handshake, 0, errno))
+    }
+
+    /// Whether the command is there for this user.
+    fn look_up(&self) -> Result<(), Trouble> {
+        let mut worst = Errno::NOENT;
+        for candidate in &self.candidates {
+            match linux::may_execute(candidate) {
+                Ok(()) => return Ok(()),
+                Err(error) if matches!(error.errno, Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => worst = error.errno,
+            }
+        }
+        Err(trouble(Operation::Exec, 0, worst))
+    }
+
+    /// The labels of the next exec, by the `/proc` that is seen here, which must be the host's.
+    pub(super) fn set_labels(&self) -> Result<(), Trouble> {
+        for (file, value) in &self.labels {
+            let set = ProcFs::open().and_then(|proc| proc.write(file, value.as_bytes()));
+            at(Operation::Label, set)?;
+        }
+        Ok(())
+    }
+
+    /// Root in its user namespace, from whoever it was outside.
+    pub(super) fn become_root(&self) -> Result<(), Trouble> {
+        self.set_groups(&[])?;
+        at(Operation::User, linux::set_gid(0))?;
+        at(Operation::User, linux::set_uid(0))?;
+        self.die_with_creator()
+    }
+
+    /// A user namespace may forbid groups altogether.
+    fn set_groups(&self, groups: &[u32]) -> Result<(), Trouble> {
+        match linux::set_groups(groups) {
+            Err(error) if self.in_user_namespace && groups.is_empty() && error.errno == Errno::PERM => Ok(()),
+            set => at(Operation::User, set),
+        }
     }
 
     /// A session of its own, with its terminal.
@@ -141,7 +219,11 @@ impl ReadyProcess {
         trouble(Operation::Exec, 0, worst)
     }
 
-    fn set_limits(&self) -> Result<(), Trouble> {
+    fn set_limits(&self, socket: BorrowedFd<'_>) -> Result<(), Trouble> {
+        if self.in_user_namespace && !self.rlimits.is_empty() {
+            let asked = ask(socket, Ask::Limits);
+            return asked.map(drop).map_err(|errno| trouble(Operation::Handshake, 0, errno));
+        }
         for (item, limit) in (0..).zip(&self.rlimits) {
             let value = Limit { soft: limit.soft, hard: limit.hard };
             linux::set_limit(None, limit.resource, value)
@@ -163,7 +245,11 @@ impl ReadyProcess {
             let kind = FileType::from_raw_mode(rustix::fs::fstat(file).map_err(fail)?.st_mode);
             if matches!(kind, FileType::Fifo | FileType::Socket) || tty::is_terminal(file) {
                 let uid = Some(rustix::fs::Uid::from_raw(self.uid));
-                rustix::fs::fchown(file, uid, None).map_err(fail)?;
+                match rustix::fs::fchown(file, uid, None) {
+                    // The parent has done it for those that are not the container's.
+                    Err(Errno::PERM | Errno::INVAL) if self.in_user_namespace => {}
+                    changed => changed.map_err(fail)?,
+                }
             }
         }
         Ok(())
@@ -175,7 +261,7 @@ impl ReadyProcess {
         }
         at(Operation::Capabilities, linux::limit_bounding_set(self.capabilities.bounding))?;
         at(Operation::Capabilities, linux::set_keep_capabilities(true))?;
-        at(Operation::User, linux::set_groups(&self.groups))?;
+        self.set_groups(&self.groups)?;
         at(Operation::User, linux::set_gid(self.gid))?;
         at(Operation::User, linux::set_uid(self.uid))?;
         let kept = if self.needs_admin() { SYS_ADMIN } else { 0 };
@@ -224,6 +310,17 @@ pub(super) fn trouble(operation: Operation, item: u32, errno: Errno) -> Trouble 
 /// A system call's error as trouble of this operation.
 pub(super) fn at<T>(operation: Operation, result: Result<T, SyscallError>) -> Result<(), Trouble> {
     result.map(drop).map_err(|error| trouble(operation, 0, error.errno))
+}
+
+fn labels(process: &Process) -> Vec<(&'static str, String)> {
+    let mut labels = Vec::new();
+    if !process.apparmor.is_empty() {
+        labels.push(("thread-self/attr/apparmor/exec", format!("exec {}", process.apparmor)));
+    }
+    if !process.selinux.is_empty() {
+        labels.push(("thread-self/attr/exec", process.selinux.clone()));
+    }
+    labels
 }
 
 fn filter(seccomp: &Seccomp) -> (Vec<u8>, FilterFlags) {

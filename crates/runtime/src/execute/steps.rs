@@ -7,15 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gantry_linux::mount::{self, AttributeChange, FsContext, MountAttributes};
 use gantry_linux::namespace::{Namespaces, unshare};
-use gantry_linux::path::{Node, is_procfs, verify_node};
+use gantry_linux::path::is_procfs;
 use gantry_linux::proc::ProcFs;
 use gantry_linux::tty::{Pty, WindowSize, open_pty, set_window_size};
 use gantry_linux::{Errno, network, process as linux};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
+use super::copy_up::copy_up;
 use super::handshake::{self, Word};
 use super::prepare::{ReadyStep, propagation};
-use super::{Operation, beneath};
+use super::{Operation, beneath, device};
 use crate::plan;
 
 /// What failed in a step: which item of it, and why.
@@ -29,7 +29,8 @@ pub(super) struct Setup<'a> {
     pub(super) socket: BorrowedFd<'a>,
     /// The copy of the host's null device; attached after its first use.
     pub(super) null: Option<OwnedFd>,
-    /// Whether the parent says when the child is in its cgroup.
+    /// Whether it is known that this process is in its cgroup; otherwise the parent will say so.
+    pub(super) in_cgroup: bool,
     pub(super) terminal: Option<plan::Terminal>,
     pub(super) pty: Option<Pty>,
     devpts: Option<OwnedFd>,
@@ -50,6 +51,7 @@ impl<'a> Setup<'a> {
             socket,
             null,
             terminal,
+            in_cgroup: false,
             pty: None,
             devpts: None,
             proc: None,
@@ -70,7 +72,7 @@ impl<'a> Setup<'a> {
                 let place = place(self.root, target).map_err(one)?;
                 attach(tree.as_fd(), place.as_fd(), *may_be_proc).map_err(one)
             }
-            ReadyStep::Device { device, path } => self.device(device, path).map_err(one),
+            ReadyStep::Device { device, path } => device::make(self.root, device, path).map_err(one),
             ReadyStep::Symlink { path, target } => self.symlink(path, target).map_err(one),
             ReadyStep::Folder(path) => beneath::folder(self.root, path).map(drop).map_err(one),
             ReadyStep::Console => self.console().map_err(one),
@@ -89,7 +91,9 @@ impl<'a> Setup<'a> {
             ReadyStep::Sysctl { path, value } => self.sysctl(path, value).map_err(one),
             ReadyStep::Loopback => network::bring_loopback_up().map_err(|error| one(error.errno)),
             ReadyStep::EnterCgroupNamespace => {
-                handshake::await_word(self.socket, Word::InCgroup).map_err(one)?;
+                if !self.in_cgroup {
+                    handshake::await_word(self.socket, Word::InCgroup).map_err(one)?;
+                }
                 unshare(Namespaces::CGROUP).map_err(|error| one(error.errno))
             }
         }
@@ -105,46 +109,14 @@ impl<'a> Setup<'a> {
         let mounted = fresh(step)?;
         let find = if no_links { beneath::folder_without_links } else { beneath::folder };
         let place = find(self.root, target)?;
+        if step.copy_up {
+            copy_up(place.as_fd(), mounted.as_fd())?;
+        }
         attach(mounted.as_fd(), place.as_fd(), may_be_proc)?;
         if step.fstype == "devpts" {
             self.devpts = Some(mounted);
         }
         Ok(())
-    }
-
-    fn device(&self, step: &plan::Device, path: &CStr) -> Result<(), Errno> {
-        let (above, name) = beneath::split(path)?;
-        let parent = above.folder(self.root)?;
-        let mode = Mode::from_raw_mode(step.mode);
-        let kind = FileType::from_raw_mode(step.mode);
-        let device = rustix::fs::makedev(step.major, step.minor);
-        match rustix::fs::mknodat(&parent, name, kind, mode, device) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => return self.existing_device(step, &parent, name),
-            Err(errno) => return Err(errno),
-        }
-        if (step.uid, step.gid) == (0, 0) {
-            return Ok(());
-        }
-        let (uid, gid) = (Uid::from_raw(step.uid), Gid::from_raw(step.gid));
-        rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-    }
-
-    /// A node that the image brought is taken if it is the right one, and refused otherwise.
-    #[expect(clippy::unused_self, reason = "a step of the setup like the others")]
-    fn existing_device(&self, step: &plan::Device, parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let found = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-        let (major, minor) = (step.major, step.minor);
-        let kind = FileType::from_raw_mode(step.mode);
-        let node = if kind.is_block_device() {
-            Node::Block { major, minor }
-        } else if kind.is_fifo() {
-            Node::Fifo
-        } else {
-            Node::Character { major, minor }
-        };
-        verify_node(found.as_fd(), node).map_err(|error| error.errno)
     }
 
     fn symlink(&self, path: &CStr, target: &CStr) -> Result<(), Errno> {
@@ -159,7 +131,9 @@ impl<'a> Setup<'a> {
     /// The pseudo terminal comes from the devpts that was mounted, by descriptor, and `/dev/console` is its
     /// peer, also by descriptor: no name inside the container is trusted (CVE-2025-52565).
     fn console(&mut self) -> Result<(), Errno> {
-        let devpts = self.devpts.as_ref().ok_or(Errno::NODEV)?;
+        // Where the container's /dev is the host's, so is its devpts: what is there is verified to be one.
+        let found = self.devpts.is_none().then(|| beneath::open(self.root, c"/dev/pts")).transpose()?;
+        let devpts = self.devpts.as_ref().or(found.as_ref()).ok_or(Errno::NODEV)?;
         let pty = open_pty(devpts.as_fd()).map_err(|error| error.errno)?;
         size(&pty, self.terminal)?;
         let place = beneath::file(self.root, c"/dev/console")?;

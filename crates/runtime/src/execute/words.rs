@@ -50,6 +50,10 @@ impl Words {
                     .filter(|one| one.passed || !one.path.is_empty());
                 joined.map(|one| one.path.clone()).nth(item).unwrap_or_default()
             }
+            (Operation::Label, _) => {
+                let process = plan.and_then(|plan| plan.process.as_ref());
+                process.map(|process| format!("{}{}", process.apparmor, process.selinux)).unwrap_or_default()
+            }
             (Operation::Rlimit, _) => {
                 let limits = plan.and_then(|plan| plan.process.as_ref()).map(|process| &process.rlimits);
                 limits.and_then(|limits| limits.get(item)).map(rlimit_name).unwrap_or_default().to_owned()

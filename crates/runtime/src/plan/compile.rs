@@ -1,26 +1,30 @@
 //! From an OCI spec to a [`Plan`]: pure, so that golden files can hold it. Nothing here opens a file; what
 //! depends on the host is an input. The order of the steps is decided here, and only here.
 //!
-//! What is deliberately absent: user and time namespaces, id-mapped mounts, hooks, LSM labels, schedulers,
-//! Intel RDT. A spec that asks for them is refused by name ([`PlanError::Unsupported`]).
+//! What is deliberately absent: Intel RDT, and what belongs to other systems than Linux. A spec that asks for
+//! them is refused by name ([`PlanError::Unsupported`]).
 
 mod capability;
 mod cgroup_mounts;
 mod devices;
 mod hooks;
+mod identity;
 mod mounts;
 mod namespaces;
 mod options;
 mod path;
 mod process;
 mod refuse;
+mod scheduling;
 mod sysctl;
+
+use std::collections::BTreeMap;
 
 use oci_spec::runtime::{Linux, Spec};
 
 use self::namespaces::Namespaces;
-use super::step::{Folder, Loopback, Mask, Name, Op, Readonly, RootAttributes};
-use super::{ExecPlan, NamespaceKind, Plan, PlanError, Rootfs, Seccomp, Step};
+use super::step::{Folder, Loopback, Mask, Name, Op, Readonly, RootAttributes, Setting};
+use super::{ExecPlan, IdMap, Listener, NamespaceKind, Plan, PlanError, Rootfs, Seccomp, Step};
 use crate::cgroup::{self, CgroupPlan};
 
 /// What a plan depends on beside the spec.
@@ -49,18 +53,25 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
     let linux = spec.linux().as_ref().ok_or(PlanError::Missing { field: "linux" })?;
     let namespaces = Namespaces::read(linux, &input.passed)?;
     let process = spec.process().as_ref().ok_or(PlanError::Missing { field: "process" })?;
-    let process = process::compile(process, seccomp(linux, input.filter.as_ref())?)?;
+    let mut process = process::compile(process, seccomp(linux, input.filter.as_ref())?)?;
+    process.personality = scheduling::personality(linux)?;
+    process.memory_policy = linux.memory_policy().as_ref().map(scheduling::memory_policy).transpose()?;
+    process.listener = listener(spec, linux, input)?;
 
+    let (slave_propagation, root_propagation, root_propagation_all) = propagation(linux)?;
     let mut steps = Vec::new();
     network_and_names(spec, &namespaces, &mut steps)?;
     let mounts = spec.mounts().as_deref().unwrap_or_default();
-    let late = mounts::compile(mounts, &namespaces, &input.cgroups, &mut steps)?;
+    let cgroup = control_group(linux, &input.cgroups)?;
+    let path = cgroup.as_ref().map_or("", |cgroup| cgroup.path.as_str());
+    let late = mounts::compile(mounts, &namespaces, &input.cgroups, path, &mut steps)?;
     devices::compile(mounts, linux, process.terminal.is_some(), &mut steps)?;
     if process.cwd != "/" {
         steps.push(Op::Folder(Folder { path: process.cwd.clone() }).into());
     }
     sysctl::compile(linux, &namespaces, &mut steps)?;
     steps.extend(late);
+    label_mounts(linux, &mut steps)?;
     mounts::delayed_readonly(mounts, &mut steps)?;
     protected_paths(linux, &mut steps)?;
     if spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)) {
@@ -70,12 +81,16 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
         version: 1,
         rootfs: Some(input.rootfs.clone()),
         namespaces: namespaces.to_plan(),
-        slave_propagation: slave_propagation(linux)?,
+        slave_propagation,
         steps,
         process: Some(process),
         init: input.init,
-        cgroup: control_group(linux, &input.cgroups)?,
+        cgroup,
         hooks: hooks::compile(spec, input)?,
+        ids: ids(linux, &namespaces)?,
+        clock_offsets: clock_offsets(linux, &namespaces)?,
+        root_propagation,
+        root_propagation_all,
     };
     plan.version = plan.lowest_version();
     Ok(plan)
@@ -90,7 +105,15 @@ pub fn compile_exec(
 ) -> Result<ExecPlan, PlanError> {
     refuse::process(spec)?;
     let namespaces = container.namespaces.iter().map(|namespace| namespace.kind).collect();
-    Ok(ExecPlan { version: 1, namespaces, process: Some(process::compile(spec, filter)?) })
+    let mut process = process::compile(spec, filter)?;
+    if let Some(first) = &container.process {
+        process.personality = first.personality;
+        process.listener = first.listener.clone().filter(|_| process.seccomp.is_some());
+    }
+    let kinds = [NamespaceKind::User, NamespaceKind::Time];
+    let second = process.is_second_version()
+        || container.namespaces.iter().any(|namespace| kinds.contains(&namespace.kind()));
+    Ok(ExecPlan { version: if second { 2 } else { 1 }, namespaces, process: Some(process) })
 }
 
 fn control_group(linux: &Linux, host: &cgroup::Host) -> Result<Option<CgroupPlan>, PlanError> {
@@ -116,13 +139,13 @@ fn seccomp(linux: &Linux, filter: Option<&Seccomp>) -> Result<Option<Seccomp>, P
 }
 
 fn network_and_names(spec: &Spec, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<(), PlanError> {
-    if namespaces.network.is_new() {
+    if namespaces.is_new(NamespaceKind::Network) {
         steps.push(Op::Loopback(Loopback {}).into());
     }
     let name = |field: &'static str, value: &Option<String>| -> Result<Option<Name>, PlanError> {
         match value.as_deref() {
             None | Some("") => Ok(None),
-            Some(_) if namespaces.uts.is_host() => {
+            Some(_) if namespaces.is_host(NamespaceKind::Uts) => {
                 Err(PlanError::invalid(field, "set without a uts namespace"))
             }
             Some(name) if name.len() > 64 || name.contains('\0') => Err(PlanError::invalid(field, name)),
@@ -153,13 +176,78 @@ fn protected_paths(linux: &Linux, steps: &mut Vec<Step>) -> Result<(), PlanError
     Ok(())
 }
 
-fn slave_propagation(linux: &Linux) -> Result<bool, PlanError> {
+/// Whether the host's mounts go on appearing, and the propagation that the root has in the end.
+fn propagation(linux: &Linux) -> Result<(bool, u64, bool), PlanError> {
     match linux.rootfs_propagation().as_deref() {
-        None | Some("" | "private" | "rprivate") => Ok(false),
-        Some("slave" | "rslave") => Ok(true),
-        Some(other) if options::propagation(other).is_some() => {
-            Err(PlanError::unsupported(format!("linux.rootfsPropagation {other:?}")))
-        }
-        Some(other) => Err(PlanError::invalid("linux.rootfsPropagation", other)),
+        None | Some("" | "private" | "rprivate") => Ok((false, 0, false)),
+        Some("slave" | "rslave") => Ok((true, 0, false)),
+        Some(word) => match options::propagation(word) {
+            Some((bits, all)) => Ok((false, bits, all)),
+            None => Err(PlanError::invalid("linux.rootfsPropagation", word)),
+        },
     }
+}
+
+/// The mappings of a new user namespace, which must be there exactly when that is.
+fn ids(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMap>, PlanError> {
+    let map = identity::map("linux.", linux.uid_mappings().as_deref(), linux.gid_mappings().as_deref())?;
+    match (map, namespaces.is_new(NamespaceKind::User)) {
+        (None, true) => Err(PlanError::Missing { field: "linux.uidMappings" }),
+        (Some(_), false) if namespaces.is_host(NamespaceKind::User) => {
+            Err(PlanError::invalid("linux.uidMappings", "without a user namespace"))
+        }
+        // Those of a namespace that is joined are its own.
+        (_, false) => Ok(None),
+        (map, true) => Ok(map),
+    }
+}
+
+fn clock_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<String, PlanError> {
+    let offsets: BTreeMap<_, _> = linux.time_offsets().iter().flatten().collect();
+    if !offsets.is_empty() && !namespaces.is_new(NamespaceKind::Time) {
+        return Err(PlanError::invalid("linux.timeOffsets", "without a new time namespace"));
+    }
+    let mut text = String::new();
+    for (clock, offset) in offsets {
+        let nanoseconds = offset.nanosecs().unwrap_or(0);
+        if !matches!(clock.as_str(), "monotonic" | "boottime") || nanoseconds >= 1_000_000_000 {
+            return Err(PlanError::invalid("linux.timeOffsets", clock));
+        }
+        text += &format!("{clock} {} {nanoseconds}\n", offset.secs().unwrap_or(0));
+    }
+    Ok(text)
+}
+
+/// Who answers for the filter's listener: a profile without a path for it has nobody.
+fn listener(spec: &Spec, linux: &Linux, input: &PlanInput) -> Result<Option<Listener>, PlanError> {
+    let Some(profile) = linux.seccomp() else { return Ok(None) };
+    let path = profile.listener_path().as_ref().map(|path| path.to_string_lossy()).unwrap_or_default();
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let mut state = serde_json::json!({"ociVersion": spec.version(), "fds": ["seccompFd"]});
+    if let Some(metadata) = profile.listener_metadata().as_ref().filter(|text| !text.is_empty()) {
+        state["metadata"] = metadata.as_str().into();
+    }
+    let mut state = state.to_string();
+    state.pop();
+    state += ",\"state\":";
+    state += &hooks::state(spec, input);
+    Ok(Some(Listener { path: path::host("linux.seccomp.listenerPath", &path)?, state }))
+}
+
+/// The label of filesystems that have none of their own.
+fn label_mounts(linux: &Linux, steps: &mut [Step]) -> Result<(), PlanError> {
+    let label = process::label("linux.mountLabel", linux.mount_label())?;
+    if label.is_empty() {
+        return Ok(());
+    }
+    for step in steps {
+        if let Some(Op::Mount(mount)) = &mut step.op
+            && matches!(mount.fstype.as_str(), "tmpfs" | "mqueue" | "devpts")
+        {
+            mount.settings.push(Setting { key: "context".to_owned(), value: Some(label.clone()) });
+        }
+    }
+    Ok(())
 }

@@ -26,6 +26,9 @@ pub struct Hooks {
     /// On the host, after the container is gone.
     #[prost(message, repeated, tag = "7")]
     pub poststop: Vec<Hook>,
+    /// The folder that those on the host run in; empty is the executor's own.
+    #[prost(string, tag = "8")]
+    pub bundle: String,
 }
 
 /// One programme.

@@ -1,6 +1,8 @@
 //! What the process is, once its file system view stands: identity, limits, confinement and command. The
 //! same message serves a container's own process and one that joins a running container.
 
+use super::{Affinity, IoPriority, MemoryPolicy, Scheduler};
+
 /// One process.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Process {
@@ -44,6 +46,61 @@ pub struct Process {
     /// `oom_score_adj`, -1000 to 1000; absent keeps the executor's.
     #[prost(sint32, optional, tag = "13")]
     pub oom_score_adj: Option<i32>,
+    /// The scheduling policy; absent keeps the executor's. This and what follows is of version 2.
+    #[prost(message, optional, tag = "14")]
+    pub scheduler: Option<Scheduler>,
+    /// The I/O priority; absent keeps the executor's.
+    #[prost(message, optional, tag = "15")]
+    pub io_priority: Option<IoPriority>,
+    /// The execution domain and its flags (personality(2)); absent keeps the executor's.
+    #[prost(uint32, optional, tag = "16")]
+    pub personality: Option<u32>,
+    /// The memory policy; absent keeps the executor's.
+    #[prost(message, optional, tag = "17")]
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Processors of a joining process.
+    #[prost(message, optional, tag = "18")]
+    pub affinity: Option<Affinity>,
+    /// The AppArmor profile of the command; empty is none.
+    #[prost(string, tag = "19")]
+    pub apparmor: String,
+    /// The SELinux label of the command; empty is none.
+    #[prost(string, tag = "20")]
+    pub selinux: String,
+    /// Who answers for the calls that the filter leaves to a listener.
+    #[prost(message, optional, tag = "21")]
+    pub listener: Option<Listener>,
+}
+
+impl Process {
+    /// Whether an executor of version 1 would leave something of it out.
+    #[cfg(feature = "plan")]
+    pub(super) fn is_second_version(&self) -> bool {
+        let second = Self {
+            scheduler: self.scheduler,
+            io_priority: self.io_priority,
+            personality: self.personality,
+            memory_policy: self.memory_policy.clone(),
+            affinity: self.affinity.clone(),
+            apparmor: self.apparmor.clone(),
+            selinux: self.selinux.clone(),
+            listener: self.listener.clone(),
+            ..Self::default()
+        };
+        second != Self::default()
+    }
+}
+
+/// Who gets the descriptor on which notified system calls are answered (seccomp_unotify(2)).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Listener {
+    /// Absolute host path of a unix socket that takes streams.
+    #[prost(string, tag = "1")]
+    pub path: String,
+    /// The process state that is sent beside the descriptor, as JSON without its last members, inside the
+    /// container's state: `{"ociVersion":"1.2.0","fds":["seccompFd"],"state":{"ociVersion":"1.2.0","id":"x"`.
+    #[prost(string, tag = "2")]
+    pub state: String,
 }
 
 /// Capability sets as bit masks (capabilities(7)).

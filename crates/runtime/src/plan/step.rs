@@ -10,6 +10,32 @@ pub struct Step {
     pub op: Option<Op>,
 }
 
+impl Step {
+    /// Whether an executor of version 1 would leave something of it out.
+    #[cfg(feature = "plan")]
+    pub(super) fn is_second_version(&self) -> bool {
+        match &self.op {
+            Some(Op::Bind(bind)) => bind.id_map.is_some(),
+            Some(Op::Mount(mount)) => mount.copy_up,
+            Some(
+                Op::Device(_)
+                | Op::Symlink(_)
+                | Op::Folder(_)
+                | Op::Console(_)
+                | Op::Mask(_)
+                | Op::Readonly(_)
+                | Op::RootAttributes(_)
+                | Op::Hostname(_)
+                | Op::Domainname(_)
+                | Op::Sysctl(_)
+                | Op::Loopback(_)
+                | Op::EnterCgroupNamespace(_),
+            )
+            | None => false,
+        }
+    }
+}
+
 impl From<Op> for Step {
     fn from(op: Op) -> Self {
         Self { op: Some(op) }
@@ -96,6 +122,9 @@ pub struct Mount {
     /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`; 0 keeps private.
     #[prost(uint64, tag = "7")]
     pub propagation: u64,
+    /// Whether what the root filesystem has at the target is copied into it (`tmpcopyup`). Version 2.
+    #[prost(bool, tag = "8")]
+    pub copy_up: bool,
 }
 
 /// A host folder or file at a path; the mountpoint is made as folder or file, whichever the source is.
@@ -128,6 +157,9 @@ pub struct Bind {
     /// Whether the propagation is for every mount of the tree.
     #[prost(bool, tag = "9")]
     pub propagation_all: bool,
+    /// Shows other ids than the files have. Version 2.
+    #[prost(message, optional, tag = "10")]
+    pub id_map: Option<super::MountIdMap>,
 }
 
 /// A device node at a path.

@@ -192,7 +192,7 @@ fn the_plan_compiler_takes_every_kind_of_spec_that_is_built_here() {
         let spec = spec_of(&options, &image(), &root(), &host()).expect("is valid");
         let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
         let input = plan::PlanInput {
-            rootfs: plan::Rootfs { root: Some(plan::Root::Folder("/root".to_owned())) },
+            rootfs: plan::Rootfs { root: Some(plan::Root::Folder("/root".to_owned())), id_mapped: false },
             cgroups: cgroup::Host {
                 legacy: Vec::new(),
                 unified: Some(cgroup::UnifiedHierarchy {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use gantry_linux::wait::wait_pidfd;
@@ -92,7 +93,10 @@ fn a_failing_hook_undoes_the_container_and_poststop_still_runs() {
 fn a_container_at_a_gate_is_started_from_its_folder_alone() {
     let Some(bundle) = Bundle::new_or_skip() else { return };
     let folder = bundle.host("gate");
-    for (args, code) in [(["sh", "-c", "exit 9"], Some(9)), (["nothing", "of", "it"], None)] {
+    // A file that is there but is no programme is found out by the exec alone.
+    fs::write(bundle.lower("bin/text"), "words").expect("write");
+    fs::set_permissions(bundle.lower("bin/text"), fs::Permissions::from_mode(0o755)).expect("chmod");
+    for (args, code) in [(["sh", "-c", "exit 9"], Some(9)), (["text", "of", "it"], None)] {
         fs::create_dir(&folder).expect("create_dir");
         let folder_fd = OwnedFd::from(fs::File::open(&folder).expect("open"));
         let plan = bundle.plan(&args);
@@ -104,13 +108,24 @@ fn a_container_at_a_gate_is_started_from_its_folder_alone() {
         let exit = wait_pidfd(left.process.pidfd.as_fd()).expect("waitid").shell_code();
         match code {
             Some(code) => assert_eq!((opened, exit), (Ok(()), code)),
-            None => assert_eq!((opened.map_err(|error| error.exit_code()), exit), (Err(127), 125)),
+            None => assert_eq!((opened.map_err(|error| error.exit_code()), exit), (Err(126), 125)),
         }
         let again = execute::open_gate(folder_fd.as_fd(), &plan).expect_err("nobody is there");
         assert_eq!(again.operation, Operation::Ended);
         remove(left.cgroup);
         fs::remove_dir_all(&folder).expect("remove_dir_all");
     }
+}
+
+#[test]
+fn a_command_that_is_missing_is_told_before_the_container_waits_at_its_gate() {
+    let Some(bundle) = Bundle::new_or_skip() else { return };
+    let folder = OwnedFd::from(fs::File::open(bundle.host("work")).expect("open"));
+    let gate = Some(Gate::make(folder.as_fd()).expect("FIFOs"));
+    let input = Input { gate, ..Input::from(pipes().0) };
+    let error =
+        execute::create(&bundle.plan(&["nothing", "of", "it"]), input).map(drop).expect_err("missing");
+    assert_eq!((error.exit_code(), error.object.as_str()), (127, "nothing"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use gantry_linux::signal::{Signal, send_to_pidfd};
 use gantry_linux::wait::wait_pidfd;
 use gantry_runtime::cgroup::{self, Cgroup};
 use gantry_runtime::execute::{self, ExecuteError, Process, Stdio};
-use gantry_runtime::plan::{self, NamespaceKind, Overlay, Plan, PlanInput, Root, Rootfs};
+use gantry_runtime::plan::{self, NamespaceKind, Overlay, Plan, PlanInput, Root, Rootfs, Seccomp};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
@@ -34,6 +34,10 @@ pub(crate) struct Bundle {
     pub(crate) init: bool,
     /// Kinds of namespaces that are passed.
     pub(crate) passed: Vec<NamespaceKind>,
+    /// Whether the root filesystem is shifted by the container's mappings.
+    pub(crate) id_mapped: bool,
+    /// The compiled filter of the spec's profile.
+    pub(crate) filter: Option<Seccomp>,
 }
 
 impl Bundle {
@@ -59,7 +63,7 @@ impl Bundle {
         for applet in [
             "sh", "cat", "echo", "ls", "id", "hostname", "true", "sleep", "stat", "readlink", "grep",
             "touch", "mkdir", "pwd", "env", "stty", "tty", "kill", "ps", "test", "mount", "ifconfig", "wc",
-            "head",
+            "uname", "cut",
         ] {
             symlink("busybox", folder.path().join("lower/bin").join(applet)).expect("symlink");
         }
@@ -67,7 +71,7 @@ impl Bundle {
             folder.path().file_name().expect("a name").to_str().expect("utf-8").trim_start_matches('.');
         let mut spec = spec();
         spec["linux"]["cgroupsPath"] = json!(format!("gantry-test-{name}"));
-        Some(Self { folder, spec, init: false, passed: Vec::new() })
+        Some(Self { folder, spec, init: false, passed: Vec::new(), id_mapped: false, filter: None })
     }
 
     /// A path in the read-only layer.
@@ -98,20 +102,14 @@ impl Bundle {
             volatile: true,
             settings: Vec::new(),
         };
-        Rootfs { root: Some(Root::Overlay(overlay)) }
+        Rootfs { root: Some(Root::Overlay(overlay)), id_mapped: self.id_mapped }
     }
 
     fn input(&self) -> PlanInput {
         let cgroups = cgroup::Host::read().expect("control groups");
-        let (init, passed) = (self.init, self.passed.clone());
-        PlanInput {
-            rootfs: self.rootfs(),
-            cgroups,
-            init,
-            passed,
-            id: "box".to_owned(),
-            ..PlanInput::default()
-        }
+        let (rootfs, id) = (self.rootfs(), "box".to_owned());
+        let (passed, filter) = (self.passed.clone(), self.filter.clone());
+        PlanInput { rootfs, cgroups, init: self.init, passed, id, filter, ..PlanInput::default() }
     }
 
     /// Starts the command with pipes.

@@ -40,7 +40,7 @@ fn plan(spec: &Value, cgroups: Host) -> Result<Plan, PlanError> {
         volatile: false,
         settings: Vec::new(),
     };
-    let rootfs = Rootfs { root: Some(Root::Overlay(overlay)) };
+    let rootfs = Rootfs { root: Some(Root::Overlay(overlay)), id_mapped: false };
     let spec = serde_json::from_value(spec.clone()).expect("a spec");
     compile(&spec, &PlanInput { rootfs, cgroups, ..PlanInput::default() })
 }

@@ -17,35 +17,23 @@ fn with(pointer: &str, value: &Value) -> Result<(), PlanError> {
 
 #[test]
 fn what_is_not_there_yet_is_refused_by_name() {
-    let namespace = |kind: &str, path: &str| json!([{"type": "mount"}, {"type": kind, "path": path}]);
     for (pointer, value, field) in [
-        ("/process/apparmorProfile", json!("docker-default"), "process.apparmorProfile"),
-        ("/process/selinuxLabel", json!("system_u:object_r:x"), "process.selinuxLabel"),
-        ("/process/scheduler", json!({"policy": "SCHED_FIFO"}), "process.scheduler"),
-        ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 1}), "process.ioPriority"),
-        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 1, "size": 1}]), "linux.uidMappings"),
-        ("/linux/mountLabel", json!("system_u:object_r:x"), "linux.mountLabel"),
         ("/linux/intelRdt", json!({"closID": "x"}), "linux.intelRdt"),
-        ("/linux/personality", json!({"domain": "LINUX32"}), "linux.personality"),
-        ("/linux/timeOffsets", json!({"boottime": {"secs": 1}}), "linux.timeOffsets"),
-        ("/linux/rootfsPropagation", json!("shared"), "linux.rootfsPropagation \"shared\""),
-        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}]), "linux.namespaces user"),
-        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "time"}]), "linux.namespaces time"),
-        ("/linux/namespaces", namespace("pid", "/proc/1/ns/pid"), "linux.namespaces pid with a path"),
+        ("/linux/netDevices", json!({"eth9": {}}), "linux.netDevices"),
         (
             "/mounts",
-            json!([{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup"]}]),
-            "mounts[0].options \"tmpcopyup\"",
+            json!([{"destination": "/x", "type": "bind", "source": "/y", "options": ["remount"]}]),
+            "mounts[0].options \"remount\"",
         ),
         (
             "/mounts",
-            json!([{"destination": "/x", "type": "bind", "source": "/y", "options": ["idmap"]}]),
-            "mounts[0].options \"idmap\"",
+            json!([{"destination": "/x", "type": "bind", "source": "/y", "options": ["mode=7"]}]),
+            "mounts[0].options \"mode\" of a bind mount",
         ),
         (
             "/mounts",
-            json!([{"destination": "/x", "type": "bind", "source": "/y", "options": ["sync"]}]),
-            "mounts[0].options \"sync\" of a bind mount",
+            json!([{"destination": "/x", "type": "tmpfs", "options": ["idmap"]}]),
+            "mounts[0].uidMappings of a mount that is not a bind mount",
         ),
     ] {
         assert_eq!(
@@ -75,6 +63,14 @@ fn what_would_reach_beyond_the_container_is_refused() {
         ("/hooks", json!({"poststop": [{"path": "bin/true"}]})),
         ("/hooks", json!({"prestart": [{"path": "/bin/true", "timeout": 0}]})),
         ("/hooks", json!({"prestart": [{"path": "/bin/true", "args": ["a\u{0}b"]}]})),
+        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}])),
+        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 1, "size": 1}])),
+        ("/linux/timeOffsets", json!({"boottime": {"secs": 1}})),
+        ("/linux/rootfsPropagation", json!("sideways")),
+        ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 8})),
+        ("/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": 20})),
+        ("/process/execCPUAffinity", json!({"initial": "9-1"})),
+        ("/process/apparmorProfile", json!("two\nlines")),
         ("/process/cwd", json!("relative")),
         ("/process/env", json!(["NOVALUE"])),
         ("/process/env", json!(["=x"])),

@@ -85,7 +85,7 @@ impl Bench {
             NAMESPACES.map(|kind| Namespace { kind: kind.into(), path: String::new(), passed: false }).into();
         Plan {
             version: VERSION,
-            rootfs: Some(Rootfs { root: Some(root) }),
+            rootfs: Some(Rootfs { root: Some(root), id_mapped: false }),
             namespaces,
             steps,
             process: Some(process(args, terminal)),

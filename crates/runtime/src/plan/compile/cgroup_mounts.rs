@@ -1,19 +1,36 @@
 //! The container's own view of the cgroup filesystem, which looks like the host's: one tree on v2, one
-//! folder per hierarchy on v1. With a cgroup namespace the container's cgroup is the root of it.
+//! folder per hierarchy on v1. With a cgroup namespace the container's cgroup is the root of it; without one
+//! the container's folder of each hierarchy is bound there, so that it sees no other's.
 
-use super::options::{NODEV, NOEXEC, NOSUID, RDONLY};
+use super::options::{NODEV, NOEXEC, NOSUID, PRIVATE, RDONLY};
 use crate::cgroup::Host;
-use crate::plan::{Mount, Op, PlanError, Readonly, Setting, Step, Symlink};
+use crate::plan::{Bind, Mount, Op, PlanError, Readonly, Setting, Step, Symlink};
 
-/// The steps for a mount of type `cgroup` at `target`.
+/// The steps for a mount of type `cgroup` at `target`. `own` is the container's path below every hierarchy
+/// where it has no cgroup namespace.
 pub(super) fn compile(
     target: &str,
     readonly: bool,
     host: &Host,
+    own: Option<&str>,
     steps: &mut Vec<Step>,
 ) -> Result<(), PlanError> {
+    let bound = |mountpoint: &str, target: String| {
+        own.map(|own| {
+            let source = format!("{}/{}", mountpoint.trim_end_matches('/'), own.trim_start_matches('/'));
+            let set = NOSUID | NODEV | NOEXEC | if readonly { RDONLY } else { 0 };
+            let (propagation, propagation_all) = (PRIVATE, true);
+            let bind = Bind { source, target, set, propagation, propagation_all, ..Bind::default() };
+            Step::from(Op::Bind(bind))
+        })
+    };
     let attributes = NOSUID | NODEV | NOEXEC | if readonly { RDONLY } else { 0 };
     if !host.has_legacy_controllers() {
+        let mountpoint = host.unified.as_ref().map_or("", |unified| unified.mountpoint.as_str());
+        if let Some(step) = bound(mountpoint, target.to_owned()) {
+            steps.push(step);
+            return Ok(());
+        }
         let mount = Mount {
             target: target.to_owned(),
             fstype: "cgroup2".to_owned(),
@@ -46,7 +63,8 @@ pub(super) fn compile(
             settings: hierarchy.controllers.iter().flat_map(|word| settings(word)).collect(),
             ..Mount::default()
         };
-        steps.push(Op::Mount(mount).into());
+        let bound = bound(&hierarchy.mountpoint, mount.target.clone());
+        steps.push(bound.unwrap_or_else(|| Op::Mount(mount).into()));
         for controller in name.split(',').filter(|_| name.contains(',')) {
             let link = Symlink { path: format!("{target}/{controller}"), target: name.to_owned() };
             steps.push(Op::Symlink(link).into());

@@ -39,6 +39,7 @@ pub(super) fn compile(
     if own.len() > gantry_types::DEVICES_MAX {
         return Err(PlanError::invalid("linux.devices", format!("{} of them", own.len())));
     }
+    // What is bound at /dev has its own nodes; nothing is made in a folder of the host.
     if mounts::owns_dev(mounts) {
         let mut devices = BTreeMap::new();
         for (index, (path, major, minor)) in DEFAULTS.into_iter().enumerate() {
@@ -59,8 +60,6 @@ pub(super) fn compile(
         steps.extend(LINKS.map(|(path, target)| {
             Op::Symlink(Symlink { path: path.to_owned(), target: target.to_owned() }).into()
         }));
-    } else if !own.is_empty() {
-        return Err(PlanError::unsupported("linux.devices with a bind mount at /dev"));
     }
     if terminal {
         steps.push(Op::Console(Console {}).into());

@@ -13,6 +13,7 @@ pub(super) fn compile(spec: &Spec, input: &PlanInput) -> Result<Option<Hooks>, P
     let prestart = hooks.prestart();
     let compiled = Hooks {
         state: state(spec, input),
+        bundle: input.bundle.clone(),
         prestart: list("hooks.prestart", prestart.as_deref())?,
         create_runtime: list("hooks.createRuntime", hooks.create_runtime().as_deref())?,
         create_container: list("hooks.createContainer", hooks.create_container().as_deref())?,
@@ -20,7 +21,8 @@ pub(super) fn compile(spec: &Spec, input: &PlanInput) -> Result<Option<Hooks>, P
         poststart: list("hooks.poststart", hooks.poststart().as_deref())?,
         poststop: list("hooks.poststop", hooks.poststop().as_deref())?,
     };
-    let any = Hooks { state: String::new(), ..compiled.clone() } != Hooks::default();
+    let named = Hooks { state: String::new(), bundle: String::new(), ..compiled.clone() };
+    let any = named != Hooks::default();
     Ok(any.then_some(compiled))
 }
 

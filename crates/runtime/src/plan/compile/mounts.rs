@@ -6,9 +6,11 @@ use oci_spec::runtime::Mount as SpecMount;
 
 use super::namespaces::Namespaces;
 use super::options::{self, Options, PRIVATE, RDONLY};
-use super::{cgroup_mounts, path};
+use super::{cgroup_mounts, identity, path};
 use crate::cgroup::Host;
-use crate::plan::{Bind, EnterCgroupNamespace, Mount, Op, PlanError, Readonly, Step};
+use crate::plan::{
+    Bind, EnterCgroupNamespace, Mount, MountIdMap, NamespaceKind, Op, PlanError, Readonly, Step,
+};
 
 /// Files of procfs that a mount may cover (lxcfs and the like); anything else there would let a container
 /// fake what the kernel or the runtime reads (CVE-2015-3631, CVE-2019-16884).
@@ -31,6 +33,7 @@ pub(super) fn compile(
     mounts: &[SpecMount],
     namespaces: &Namespaces,
     host: &Host,
+    cgroup: &str,
     steps: &mut Vec<Step>,
 ) -> Result<Vec<Step>, PlanError> {
     if mounts.len() > gantry_types::MOUNTS_MAX {
@@ -38,13 +41,12 @@ pub(super) fn compile(
     }
     let mut late = Vec::new();
     let can_wait = cgroup_can_wait(mounts)?;
-    if namespaces.cgroup.is_new() {
+    if namespaces.is_new(NamespaceKind::Cgroup) {
         let list = if can_wait { &mut late } else { &mut *steps };
         list.push(Op::EnterCgroupNamespace(EnterCgroupNamespace {}).into());
     }
     for (index, mount) in mounts.iter().enumerate() {
         let field = format!("mounts[{index}]");
-        refuse_mappings(&field, mount)?;
         let target = path::clean(&format!("{field}.destination"), &mount.destination().to_string_lossy())?;
         let mut options = options::parse(&field, mount.options().as_deref().unwrap_or_default())?;
         let fstype = mount.typ().as_deref().unwrap_or_default();
@@ -56,13 +58,9 @@ pub(super) fn compile(
         if options.bind {
             steps.push(Op::Bind(bind(&field, mount, target, &options)?).into());
         } else if matches!(fstype, "cgroup" | "cgroup2") {
-            if namespaces.cgroup.is_host() {
-                return Err(PlanError::unsupported(format!(
-                    "{field} of type cgroup without a cgroup namespace"
-                )));
-            }
             let list = if can_wait { &mut late } else { &mut *steps };
-            cgroup_mounts::compile(&target, options.set & RDONLY != 0, host, list)?;
+            let own = if namespaces.is_host(NamespaceKind::Cgroup) { Some(cgroup) } else { None };
+            cgroup_mounts::compile(&target, options.set & RDONLY != 0, host, own, list)?;
         } else {
             steps.push(Op::Mount(fresh(&field, mount, target, fstype, options)?).into());
         }
@@ -107,10 +105,16 @@ pub(super) fn owns_dev(mounts: &[SpecMount]) -> bool {
 }
 
 fn bind(field: &str, mount: &SpecMount, target: String, options: &Options) -> Result<Bind, PlanError> {
-    if let Some(setting) = options.settings.first() {
+    if let Some(setting) = options.settings.iter().find(|setting| !options::is_about_whole(&setting.key)) {
         return Err(PlanError::unsupported(format!("{field}.options {:?} of a bind mount", setting.key)));
     }
     let source = mount.source().as_ref().map(|path| path.to_string_lossy()).unwrap_or_default();
+    let map = identity::map(
+        &format!("{field}."),
+        mount.uid_mappings().as_deref(),
+        mount.gid_mappings().as_deref(),
+    )?;
+    let mapped = map.is_some() || options.id_map.is_some();
     let silent = options.propagation == 0;
     Ok(Bind {
         source: path::host(&format!("{field}.source"), &source)?,
@@ -122,6 +126,7 @@ fn bind(field: &str, mount: &SpecMount, target: String, options: &Options) -> Re
         clear_all: options.clear_all,
         propagation: if silent { PRIVATE } else { options.propagation },
         propagation_all: silent || options.propagation_all,
+        id_map: mapped.then(|| MountIdMap { map, recursive: options.id_map.unwrap_or(false) }),
     })
 }
 
@@ -139,6 +144,14 @@ fn fresh(
     if source.as_ref().is_some_and(|source| source.contains('\0')) {
         return Err(PlanError::invalid(format!("{field}.source"), source.unwrap_or_default()));
     }
+    if options.id_map.is_some() || mount.uid_mappings().as_ref().is_some_and(|list| !list.is_empty()) {
+        return Err(PlanError::unsupported(format!(
+            "{field}.uidMappings of a mount that is not a bind mount"
+        )));
+    }
+    if options.copy_up && fstype != "tmpfs" {
+        return Err(PlanError::invalid(format!("{field}.options"), "tmpcopyup"));
+    }
     let readonly_later = if target == "/dev" { RDONLY } else { 0 };
     Ok(Mount {
         target,
@@ -147,6 +160,7 @@ fn fresh(
         attributes: (options.set | options.set_all) & !readonly_later,
         settings: options.settings,
         propagation: options.propagation,
+        copy_up: options.copy_up,
     })
 }
 
@@ -166,10 +180,4 @@ fn check_proc(
         return refused();
     }
     Ok(())
-}
-
-fn refuse_mappings(field: &str, mount: &SpecMount) -> Result<(), PlanError> {
-    let mapped = mount.uid_mappings().as_ref().is_some_and(|list| !list.is_empty())
-        || mount.gid_mappings().as_ref().is_some_and(|list| !list.is_empty());
-    if mapped { Err(PlanError::unsupported(format!("{field}.uidMappings"))) } else { Ok(()) }
 }

@@ -33,12 +33,16 @@ pub(crate) struct Options {
     pub(crate) clear_all: u64,
     pub(crate) propagation: u64,
     pub(crate) propagation_all: bool,
+    /// `tmpcopyup`.
+    pub(crate) copy_up: bool,
+    /// `idmap`, or with true `ridmap`.
+    pub(crate) id_map: Option<bool>,
     /// Words that are the filesystem's own.
     pub(crate) settings: Vec<Setting>,
 }
 
 /// Attribute words: name, bits set, bits cleared. With `r` in front they are for the whole tree.
-const ATTRIBUTES: [(&str, u64, u64); 17] = [
+const ATTRIBUTES: [(&str, u64, u64); 18] = [
     ("ro", RDONLY, 0),
     ("rw", 0, RDONLY),
     ("nosuid", NOSUID, 0),
@@ -56,13 +60,17 @@ const ATTRIBUTES: [(&str, u64, u64); 17] = [
     ("nodiratime", NODIRATIME, 0),
     ("diratime", 0, NODIRATIME),
     ("nosymfollow", NOSYMFOLLOW, 0),
+    ("symfollow", 0, NOSYMFOLLOW),
 ];
 
 const PROPAGATIONS: [(&str, u64); 4] =
     [("private", PRIVATE), ("slave", SLAVE), ("shared", SHARED), ("unbindable", UNBINDABLE)];
 
 /// Words that are valid and would change something that is not there yet.
-const UNSUPPORTED: [&str; 5] = ["tmpcopyup", "idmap", "ridmap", "remount", "copy"];
+const UNSUPPORTED: [&str; 2] = ["remount", "copy"];
+
+/// Words about a whole filesystem that mean nothing for a bind mount, where mount(2) ignores them too.
+const WHOLE: [&str; 7] = ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"];
 
 /// Sorts the words of the mount whose field is called `field`.
 pub(crate) fn parse(field: &str, words: &[String]) -> Result<Options, PlanError> {
@@ -82,7 +90,10 @@ pub(crate) fn parse(field: &str, words: &[String]) -> Result<Options, PlanError>
 impl Options {
     fn add(&mut self, word: &str) {
         match word {
-            "defaults" | "symfollow" | "loud" => return,
+            "defaults" | "loud" | "silent" | "iversion" | "noiversion" => return,
+            "tmpcopyup" => return self.copy_up = true,
+            "idmap" => return self.id_map = Some(false),
+            "ridmap" => return self.id_map = Some(true),
             "bind" => return self.bind = true,
             "rbind" => {
                 self.bind = true;
@@ -108,6 +119,11 @@ impl Options {
             self.settings.push(Setting { key: key.to_owned(), value });
         }
     }
+}
+
+/// Whether a word is about a whole filesystem.
+pub(crate) fn is_about_whole(word: &str) -> bool {
+    WHOLE.contains(&word)
 }
 
 /// `private`, `rprivate` and so on: the bits, and whether the whole tree is meant.
@@ -164,7 +180,7 @@ mod tests {
 
     #[test]
     fn words_that_would_be_ignored_are_refused() {
-        for word in ["tmpcopyup", "ridmap", "idmap=uids=0-1-2", "remount"] {
+        for word in ["idmap=uids=0-1-2", "remount"] {
             assert!(matches!(parse("m", &words(word)), Err(PlanError::Unsupported { .. })), "{word}");
         }
         assert!(parse("m", &[String::new()]).is_err());

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{PosixRlimitType, Process as SpecProcess};
 
-use super::{capability, path};
+use super::{capability, path, scheduling};
 use crate::plan::{PlanError, Process, Rlimit, Seccomp, Terminal};
 
 pub(super) fn compile(spec: &SpecProcess, seccomp: Option<Seccomp>) -> Result<Process, PlanError> {
@@ -36,7 +36,24 @@ pub(super) fn compile(spec: &SpecProcess, seccomp: Option<Seccomp>) -> Result<Pr
         seccomp,
         terminal: terminal(spec)?,
         oom_score_adj: spec.oom_score_adj(),
+        scheduler: spec.scheduler().as_ref().map(scheduling::scheduler).transpose()?,
+        io_priority: spec.io_priority().as_ref().map(scheduling::io_priority).transpose()?,
+        affinity: spec.exec_cpu_affinity().as_ref().map(scheduling::affinity).transpose()?,
+        apparmor: label("process.apparmorProfile", spec.apparmor_profile())?,
+        selinux: label("process.selinuxLabel", spec.selinux_label())?,
+        personality: None,
+        memory_policy: None,
+        listener: None,
     })
+}
+
+/// A label goes into one write, and between quotes of its own in no syntax.
+pub(super) fn label(field: &'static str, label: &Option<String>) -> Result<String, PlanError> {
+    let label = label.clone().unwrap_or_default();
+    if label.contains(['\0', '\n']) || label.len() > 4000 {
+        return Err(PlanError::invalid(field, label));
+    }
+    Ok(label)
 }
 
 fn terminal(spec: &SpecProcess) -> Result<Option<Terminal>, PlanError> {

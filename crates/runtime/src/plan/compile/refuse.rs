@@ -21,25 +21,14 @@ pub(super) fn what_is_not_there_yet(spec: &Spec) -> Result<(), PlanError> {
 pub(super) fn process(process: &Process) -> Result<(), PlanError> {
     let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     refuse(&[
-        ("process.apparmorProfile", set(process.apparmor_profile())),
-        ("process.selinuxLabel", set(process.selinux_label())),
         ("process.commandLine", set(process.command_line())),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.scheduler", process.scheduler().is_some()),
-        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
         ("process.user.username", set(process.user().username())),
     ])
 }
 
 fn linux(linux: &Linux) -> Result<(), PlanError> {
     refuse(&[
-        ("linux.uidMappings", linux.uid_mappings().as_ref().is_some_and(|list| !list.is_empty())),
-        ("linux.gidMappings", linux.gid_mappings().as_ref().is_some_and(|list| !list.is_empty())),
-        ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|text| !text.is_empty())),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.personality", linux.personality().is_some()),
-        ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|map| !map.is_empty())),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|map| !map.is_empty())),
     ])
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::Linux;
 
 use super::namespaces::Namespaces;
-use crate::plan::{Op, PlanError, Step, Sysctl};
+use crate::plan::{NamespaceKind, Op, PlanError, Step, Sysctl};
 
 /// Parameters of the ipc namespace beside everything below `fs/mqueue/`.
 const IPC: [&str; 8] = [
@@ -30,15 +30,15 @@ pub(super) fn compile(
         let refused = || PlanError::invalid(format!("linux.sysctl {name:?}"), value.as_str());
         let path = to_path(name).ok_or_else(refused)?;
         let owner = if path.starts_with("net/") {
-            &namespaces.network
+            NamespaceKind::Network
         } else if path.starts_with("fs/mqueue/") || IPC.contains(&path.as_str()) {
-            &namespaces.ipc
+            NamespaceKind::Ipc
         } else if path == "kernel/domainname" {
-            &namespaces.uts
+            NamespaceKind::Uts
         } else {
             return Err(refused());
         };
-        if owner.is_host() || value.contains(['\0', '\n']) || value.len() > 4096 {
+        if namespaces.is_host(owner) || value.contains(['\0', '\n']) || value.len() > 4096 {
             return Err(refused());
         }
         steps.push(Op::Sysctl(Sysctl { path, value: value.clone() }).into());
