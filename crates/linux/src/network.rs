@@ -1,7 +1,7 @@
-//! The one thing of a network namespace that every container needs and that is no network's business: its
-//! loopback interface is up. The rest is netlink's, elsewhere.
+//! What of networks is neither netlink's nor std's: a new namespace's loopback interface comes up, and a socket is
+//! bound to one interface.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -19,6 +19,22 @@ pub fn bring_loopback_up() -> Result<()> {
     sys::check(returned).map(drop).map_err(SyscallError::name("ioctl", "SIOCSIFFLAGS lo"))
 }
 
+/// Lets a socket send and receive through one interface only. Needs no capability where the socket is bound to none.
+pub fn bind_to_device(socket: BorrowedFd<'_>, interface: &str) -> Result<()> {
+    // SAFETY: the name is live for the call and as long as said; the kernel takes it without a zero at its end.
+    let returned = unsafe {
+        libc::syscall(
+            libc::SYS_setsockopt,
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            interface.as_ptr(),
+            interface.len(),
+        )
+    };
+    sys::check(returned).map(drop).map_err(SyscallError::path("setsockopt", interface))
+}
+
 /// IFF_UP.
 const UP: libc::c_short = 1;
 
@@ -33,6 +49,15 @@ struct InterfaceRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_is_bound_to_an_interface_that_is_there() {
+        use std::os::fd::AsFd;
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let error = bind_to_device(socket.as_fd(), "gantry-none").expect_err("no such interface");
+        assert_eq!(error.errno, crate::Errno::NODEV);
+        bind_to_device(socket.as_fd(), "lo").expect("setsockopt");
+    }
 
     #[test]
     fn loopback_of_a_new_network_namespace_comes_up() {
