@@ -52,9 +52,9 @@ impl Certificates {
         format!(
             "grpc.tcp_address = {address:?}\ngrpc.tls_certificate = {:?}\ngrpc.tls_key = {:?}\n\
              grpc.tls_client_ca = {:?}\n",
-            self.path("server.pem"),
-            self.path("server-key.pem"),
-            self.path("ca.pem")
+            self.file("server.pem"),
+            self.file("server-key.pem"),
+            self.file("ca.pem")
         )
     }
 

@@ -110,7 +110,8 @@ impl Layer {
         self
     }
 
-    fn tar(&self) -> Result<Vec<u8>> {
+    /// The layer as a tar, not compressed.
+    pub fn tar(&self) -> Result<Vec<u8>> {
         let mut builder = Builder::new(Vec::new());
         for (header, path, content) in &self.archive {
             builder.append_data(&mut header.clone(), path, content.as_slice())?;

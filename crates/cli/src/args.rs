@@ -127,6 +127,7 @@ pub(crate) fn refused(error: &clap::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -143,5 +144,82 @@ mod tests {
             Cli::try_parse_from(line.split(' ')).expect(line);
         }
         assert!(Cli::try_parse_from(["gantry", "run", "--no-such-flag", "redis"]).is_err());
+    }
+
+    /// Words of command lines, well formed and not.
+    fn word() -> impl Strategy<Value = String> {
+        const KNOWN: &[&str] = &[
+            "run",
+            "create",
+            "exec",
+            "logs",
+            "ps",
+            "events",
+            "-it",
+            "-d",
+            "--rm",
+            "-v",
+            "--mount",
+            "--tmpfs",
+            "-e",
+            "-m",
+            "-p",
+            "--cpus",
+            "--ulimit",
+            "--device",
+            "--label",
+            "--filter",
+            "--since",
+            "--until",
+            "--tail",
+            "--format",
+            "--user",
+            "--detach-keys",
+            "--pids-limit",
+            "--add-host",
+            "--sysctl",
+            "--stop-timeout",
+            "--security-opt",
+            "--network",
+            "--restart",
+            "--",
+            "-",
+            "redis",
+            "/a:/b:ro",
+            "type=bind,source=/a,target=/b,readonly",
+            "type=tmpfs,target=/t,tmpfs-size=1k",
+            "/t:size=64m,mode=1777",
+            "A=b",
+            "512m",
+            "1.5",
+            "nofile=1024:4096",
+            "/dev/null:/dev/x:rwm",
+            "status=running",
+            "10m",
+            "2024-01-01T00:00:00Z",
+            "1700000000.5",
+            "{{.ID}}",
+            "table {{json .}}",
+            "1000:1000",
+            "ctrl-p,ctrl-q",
+            "-1",
+            "seccomp=x",
+            "18446744073709551616",
+            "0x10",
+            "8080:80/tcp",
+            "[::1]:1-3:1-3",
+            "host:127.0.0.1",
+            "",
+        ];
+        prop_oneof![4 => prop::sample::select(KNOWN).prop_map(str::to_owned), 1 => "\\PC{0,12}", 1 => "[-a-z0-9:=,./{}|]{0,24}"]
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_taken_or_refused_in_a_sentence(words in prop::collection::vec(word(), 0..8)) {
+            if let Err(error) = Cli::try_parse_from([vec!["gantry".to_owned()], words].concat()) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
     }
 }

@@ -95,14 +95,17 @@ impl Reference {
         }
     }
 
-    /// The short form that people write: without `docker.io/` and `library/`.
+    /// The short form that people write, without `docker.io/` and `library/` where it still means the same.
     pub fn familiar(&self) -> String {
         let suffix = self.suffix();
-        if self.registry == HUB {
-            let repository = self.repository.strip_prefix("library/").unwrap_or(&self.repository);
-            format!("{repository}{suffix}")
-        } else {
-            format!("{}/{}{suffix}", self.registry, self.repository)
+        let official = self.repository.strip_prefix("library/").filter(|name| !name.contains('/'));
+        match official {
+            Some(name) if self.registry == HUB => format!("{name}{suffix}"),
+            // Docker Hub may have a repository whose first part would be taken for a registry.
+            Some(_) | None if self.registry == HUB && split_registry(&self.repository).0 == HUB => {
+                format!("{}{suffix}", self.repository)
+            }
+            Some(_) | None => format!("{}/{}{suffix}", self.registry, self.repository),
         }
     }
 
@@ -251,6 +254,9 @@ mod tests {
             ("redis", "docker.io/library/redis:latest", "redis:latest"),
             ("redis:7", "docker.io/library/redis:7", "redis:7"),
             ("me/app", "docker.io/me/app:latest", "me/app:latest"),
+            // Shown shorter, these would be another repository or another registry.
+            ("library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest"),
+            ("docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest"),
             ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
             ("127.0.0.1:5000/a/b:v1", "127.0.0.1:5000/a/b:v1", "127.0.0.1:5000/a/b:v1"),
             ("[::1]:5000/a", "[::1]:5000/a:latest", "[::1]:5000/a:latest"),
