@@ -170,7 +170,9 @@ impl Plan {
                 || matches!(one.kind(), NamespaceKind::User | NamespaceKind::Time)
                 || (!one.path.is_empty() && joined(one.kind()))
         };
+        let has_mounts = |one: &Namespace| one.kind() == NamespaceKind::Mount;
         let second = self.hooks.is_some()
+            || !self.namespaces.iter().any(has_mounts)
             || self.root_propagation != 0
             || self.namespaces.iter().any(namespace)
             || self.rootfs.as_ref().is_some_and(|rootfs| rootfs.id_mapped)

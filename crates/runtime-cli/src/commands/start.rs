@@ -28,7 +28,7 @@ pub(super) fn start(id: &str, containers: &Containers, report: &Report) -> Outco
 pub(super) fn after_start(folder: &Folder, record: &Record, report: &Report) -> Result<(), Failure> {
     let plan = folder.plan()?;
     if let (Some(hooks), Some(pid)) = (&plan.hooks, record.pid()) {
-        for error in execute::poststart(hooks, pid) {
+        if let Err(error) = execute::poststart(hooks, pid) {
             report.warning(&Failure::Execute(error).line());
         }
     }

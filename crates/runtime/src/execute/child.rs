@@ -9,7 +9,7 @@ use gantry_linux::process::{self as linux, exit_now};
 use gantry_linux::tty::Pty;
 
 use super::handshake::{Ask, Trouble, Word, ask, await_word, tell_master, tell_ready, tell_trouble};
-use super::prepare::{Ready, ReadyHooks};
+use super::prepare::{Mounts, Ready, ReadyHooks, ReadyStep};
 use super::process::{ReadyProcess, at, three, trouble};
 use super::steps::{Setup, operation};
 use super::{Input, Operation, Stdio, hook, init};
@@ -69,31 +69,29 @@ fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedF
     ready.process.die_with_creator()?;
     linux::set_umask(0);
     enter_namespaces(ready, socket)?;
-    let own_mounts = ready.new.contains(Namespaces::MOUNT);
-    if own_mounts {
+    if ready.mounts == Mounts::Own {
         let propagation = if ready.slave_propagation { Propagation::Slave } else { Propagation::Private };
         at(Operation::Propagation, mount::set_propagation(c"/", propagation, true))?;
     }
-    at(Operation::AttachRoot, mount::attach_at(ready.root.as_fd(), &ready.root_place))?;
+    if ready.mounts != Mounts::Hosts {
+        at(Operation::AttachRoot, mount::attach_at(ready.root.as_fd(), &ready.root_place))?;
+    }
 
     let mut setup = Setup::new(ready.root.as_fd(), socket, ready.null.take(), ready.process.terminal);
     setup.in_cgroup = ready.asks_early;
-    for (number, step) in (0..).zip(&ready.steps) {
-        setup.step(step).map_err(|(item, errno)| Trouble {
-            operation: operation(step),
-            step: number,
-            item,
-            errno,
-        })?;
-    }
-    let pty = setup.pty.take();
-    drop(setup);
+    // Hooks may still write to a root that becomes read-only.
+    let last = ready.steps.iter().position(|step| matches!(step, ReadyStep::RootAttributes(_)));
+    let (before, after) = ready.steps.split_at(last.unwrap_or(ready.steps.len()));
+    run_steps(&mut setup, 0, before)?;
     let state = match ready.hooks.as_ref() {
         Some(hooks) => run_hooks(hooks, socket)?,
         None => None,
     };
+    run_steps(&mut setup, before.len(), after)?;
+    let pty = setup.pty.take();
+    drop(setup);
     ready.process.set_labels()?;
-    change_root(ready.root.as_fd(), own_mounts && !ready.input.no_pivot)?;
+    change_root(ready.root.as_fd(), ready.mounts == Mounts::Own && !ready.input.no_pivot)?;
     if let Some((propagation, recursive)) = ready.root_propagation {
         let change =
             AttributeChange { propagation: Some(propagation), recursive, ..AttributeChange::default() };
@@ -101,6 +99,18 @@ fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedF
     }
     become_process(&ready.process, &ready.input, pty, socket, !ready.init, state.as_ref())?;
     Ok(state)
+}
+
+fn run_steps(setup: &mut Setup<'_>, first: usize, steps: &[ReadyStep<'_>]) -> Result<(), Trouble> {
+    for (number, step) in (first..).zip(steps) {
+        setup.step(step).map_err(|(item, errno)| Trouble {
+            operation: operation(step),
+            step: u32::try_from(number).unwrap_or(u32::MAX),
+            item,
+            errno,
+        })?;
+    }
+    Ok(())
 }
 
 /// Those of the host and then those of the container's namespaces. What the ones at the start will read is

@@ -31,13 +31,14 @@ pub(super) struct ReadyHook {
 }
 
 impl ReadyHook {
-    fn new(hook: &Hook, folder: &str) -> Result<Self, ExecuteError> {
+    fn new(hook: &Hook, folder: &str, inherited: &[String]) -> Result<Self, ExecuteError> {
         let path = c_string(Operation::Hook, &hook.path)?;
         let mut args = c_strings(Operation::Hook, &hook.args)?;
         if args.is_empty() {
             args.push(path.clone());
         }
-        let env = c_strings(Operation::Hook, &hook.env)?;
+        let env = if hook.inherits_env { inherited } else { &hook.env };
+        let env = c_strings(Operation::Hook, env)?;
         let timeout = Some(hook.timeout_seconds).filter(|seconds| *seconds != 0);
         Ok(Self {
             path,
@@ -48,14 +49,24 @@ impl ReadyHook {
     }
 }
 
-/// Lays several out.
-pub(super) fn ready(hooks: &[Hook]) -> Result<Vec<ReadyHook>, ExecuteError> {
-    hooks.iter().map(|hook| ReadyHook::new(hook, "")).collect()
+/// Lays several out that run in the container. `inherited` is the environment of those that have none of
+/// their own; without it, it is this process's.
+pub(super) fn ready(hooks: &[Hook], inherited: Option<&[String]>) -> Result<Vec<ReadyHook>, ExecuteError> {
+    let own = if inherited.is_none() && !hooks.is_empty() { own_env() } else { Vec::new() };
+    hooks.iter().map(|hook| ReadyHook::new(hook, "", inherited.unwrap_or(&own))).collect()
 }
 
-/// Runs the hooks that follow the start of the command, all of them, and returns what failed.
-pub fn poststart(hooks: &Hooks, pid: Pid) -> Vec<ExecuteError> {
-    hooks.poststart.iter().filter_map(|hook| on_host(hook, hooks, "running", Some(pid)).err()).collect()
+fn own_env() -> Vec<String> {
+    let pair = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+        format!("{}={}", key.to_string_lossy(), value.to_string_lossy())
+    };
+    std::env::vars_os().map(pair).collect()
+}
+
+/// Runs the hooks that follow the start of the command, up to the first that fails: the caller stops the
+/// container then (runtime.md, "Lifecycle").
+pub fn poststart(hooks: &Hooks, pid: Pid) -> Result<(), ExecuteError> {
+    hooks.poststart.iter().try_for_each(|hook| on_host(hook, hooks, "running", Some(pid)))
 }
 
 /// Runs the hooks that follow the end of the container, all of them, and returns what failed.
@@ -72,7 +83,7 @@ pub(super) fn at_create(hooks: &Hooks, pid: Pid) -> Result<(), ExecuteError> {
 
 fn on_host(hook: &Hook, hooks: &Hooks, status: &str, pid: Option<Pid>) -> Result<(), ExecuteError> {
     let fail = |errno| ExecuteError::new(Operation::Hook, &hook.path, errno);
-    let ready = ReadyHook::new(hook, &hooks.bundle)?;
+    let ready = ReadyHook::new(hook, &hooks.bundle, &own_env())?;
     let state = state(&hooks.state, status, pid).map_err(fail)?;
     let errors = memfd::new(c"gantry-hook").map_err(|error| fail(error.errno))?;
     let null =
@@ -109,12 +120,12 @@ pub(super) fn run(
     rustix::fs::seek(state, SeekFrom::Start(0))?;
     let Some(pid) = clone::fork().map_err(|error| error.errno)? else { become_hook(hook, state, output) };
     // Without a pidfd, which a filter may refuse, there is no limit to the wait.
-    if let (Some(limit), Ok(pidfd)) = (hook.timeout, wait::open_pidfd(pid)) {
-        if !wait_readable(pidfd.as_fd(), Some(limit)).map_err(|error| error.errno)? {
-            send_to_pidfd(pidfd.as_fd(), Signal::KILL).map_err(|error| error.errno)?;
-            wait::wait_child(pid).map_err(|error| error.errno)?;
-            return Err(Errno::TIMEDOUT);
-        }
+    if let (Some(limit), Ok(pidfd)) = (hook.timeout, wait::open_pidfd(pid))
+        && !wait_readable(pidfd.as_fd(), Some(limit)).map_err(|error| error.errno)?
+    {
+        send_to_pidfd(pidfd.as_fd(), Signal::KILL).map_err(|error| error.errno)?;
+        wait::wait_child(pid).map_err(|error| error.errno)?;
+        return Err(Errno::TIMEDOUT);
     }
     match wait::wait_child(pid).map_err(|error| error.errno)? {
         Exit::Code { code: 0 } => Ok(()),
@@ -181,6 +192,7 @@ mod tests {
             args: ["sh", "-c", script].map(str::to_owned).to_vec(),
             env: vec!["WORD=no".to_owned()],
             timeout_seconds,
+            inherits_env: false,
         };
         let hooks = Hooks { state: "{\"id\":\"x\"".to_owned(), bundle: "/".to_owned(), ..Hooks::default() };
         let failed = |hook: &Hook| on_host(hook, &hooks, "stopped", None).expect_err("it fails");

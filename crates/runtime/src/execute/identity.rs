@@ -34,17 +34,15 @@ impl Mappings {
             (Some(map), _) | (None, Some(map)) => map.clone(),
             (None, None) => return self.joined.as_ref().map(AsFd::as_fd).ok_or_else(|| fail(Errno::INVAL)),
         };
-        let at = match self.made.iter().position(|(known, _)| *known == map) {
-            Some(at) => at,
-            None => {
-                let (users, groups) = (map.users_text(), map.groups_text());
-                let made = ProcFs::open().and_then(|proc| make_user_namespace(&proc, &users, &groups));
-                let made = made
-                    .map_err(|error| ExecuteError::new(Operation::IdMap, error.to_string(), error.errno))?;
-                self.made.push((map, made));
-                self.made.len() - 1
-            }
-        };
+        let known = self.made.iter().position(|(known, _)| *known == map);
+        let at = known.unwrap_or(self.made.len());
+        if known.is_none() {
+            let (users, groups) = (map.users_text(), map.groups_text());
+            let made = ProcFs::open().and_then(|proc| make_user_namespace(&proc, &users, &groups));
+            let made =
+                made.map_err(|error| ExecuteError::new(Operation::IdMap, error.to_string(), error.errno))?;
+            self.made.push((map, made));
+        }
         Ok(self.made[at].1.as_fd())
     }
 }

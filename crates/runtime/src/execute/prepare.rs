@@ -31,6 +31,8 @@ pub(super) struct Ready<'p> {
     pub(super) has_clock_offsets: bool,
     /// Whether the child knows from an early answer that it is in its cgroup.
     pub(super) asks_early: bool,
+    /// Whose mount namespace it is.
+    pub(super) mounts: Mounts,
     pub(super) slave_propagation: bool,
     /// What the root mount becomes in the end, and whether with all below it.
     pub(super) root_propagation: Option<(Propagation, bool)>,
@@ -41,6 +43,17 @@ pub(super) struct Ready<'p> {
     pub(super) input: Input,
     pub(super) init: bool,
     pub(super) hooks: Option<ReadyHooks<'p>>,
+}
+
+/// Whose mount namespace the container lives in, and so how it gets its root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mounts {
+    /// Its own: the old root is left behind for ever.
+    Own,
+    /// Another container's, whose root is not to be changed.
+    Joined,
+    /// The host's, in which nothing is mounted for it: it sees its folder and nothing else.
+    Hosts,
 }
 
 impl Ready<'_> {
@@ -103,8 +116,9 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
     });
     let steps = steps.collect::<Result<Vec<_>, _>>()?;
     let masks = steps.iter().any(|step| matches!(step, ReadyStep::Mask(_)));
+    let env = &process.env;
     let mut process = ReadyProcess::new(process, &input)?;
-    let hooks = plan.hooks.as_ref().map(|hooks| ready_hooks(hooks, &mut process)).transpose()?;
+    let hooks = plan.hooks.as_ref().map(|hooks| ready_hooks(hooks, env, &mut process)).transpose()?;
     process.in_user_namespace = in_user_namespace;
     if let Some(ids) = &plan.ids {
         own_stdio(ids, plan.process.as_ref().map_or(0, |process| process.uid), &input.stdio);
@@ -116,8 +130,21 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
         .ids
         .as_ref()
         .map_or(in_user_namespace, |ids| ids.outside_user(0).is_some() && ids.outside_group(0).is_some());
+    let mounts = if new.contains(Namespaces::MOUNT) {
+        Mounts::Own
+    } else if joined.iter().any(|(_, kind)| *kind == Namespaces::MOUNT) {
+        Mounts::Joined
+    } else {
+        Mounts::Hosts
+    };
     Ok(Ready {
-        root: root(asked, plan.slave_propagation, rootfs.id_mapped.then_some(&mut mappings))?,
+        mounts,
+        root: match mounts {
+            Mounts::Own | Mounts::Joined => {
+                root(asked, plan.slave_propagation, rootfs.id_mapped.then_some(&mut mappings))?
+            }
+            Mounts::Hosts => plain_root(asked)?,
+        },
         root_place: place(asked, plan.hooks.as_ref())?,
         new,
         joined,
@@ -147,11 +174,12 @@ fn place(root: &Root, hooks: Option<&Hooks>) -> Result<CString, ExecuteError> {
 
 fn ready_hooks<'p>(
     hooks: &'p Hooks,
+    env: &[String],
     process: &mut ReadyProcess,
 ) -> Result<Option<ReadyHooks<'p>>, ExecuteError> {
-    process.start_hooks = hook::ready(&hooks.start_container)?;
+    process.start_hooks = hook::ready(&hooks.start_container, Some(env))?;
     let at_start = !process.start_hooks.is_empty();
-    let create = hook::ready(&hooks.create_container)?;
+    let create = hook::ready(&hooks.create_container, None)?;
     Ok((hooks.at_create() || at_start).then_some(ReadyHooks { state: &hooks.state, create, at_start }))
 }
 
@@ -239,6 +267,15 @@ fn root(root: &Root, slave: bool, mappings: Option<&mut Mappings>) -> Result<Own
             Ok(tree)
         }
     }
+}
+
+/// A folder of the host as it is.
+fn plain_root(root: &Root) -> Result<OwnedFd, ExecuteError> {
+    let Root::Folder(path) = root else {
+        return Err(ExecuteError::new(Operation::Plan, "an overlay without a mount namespace", Errno::INVAL));
+    };
+    rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| ExecuteError::new(Operation::Rootfs, path, errno))
 }
 
 /// Pipes and terminals become the user's here, because the child has no right to those of the host. One that
@@ -360,9 +397,6 @@ fn namespaces(
         let file = rustix::fs::open(namespace.path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| ExecuteError::new(Operation::Namespace, &namespace.path, errno))?;
         joined.push((file, kind));
-    }
-    if !new.contains(Namespaces::MOUNT) && !joined.iter().any(|(_, kind)| *kind == Namespaces::MOUNT) {
-        return Err(bad("a mount namespace"));
     }
     if !passed.is_empty() {
         return Err(bad("a namespace that the plan does not expect"));

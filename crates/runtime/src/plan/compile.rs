@@ -24,7 +24,7 @@ use oci_spec::runtime::{Linux, Spec};
 
 use self::namespaces::Namespaces;
 use super::step::{Folder, Loopback, Mask, Name, Op, Readonly, RootAttributes, Setting};
-use super::{ExecPlan, IdMap, Listener, NamespaceKind, Plan, PlanError, Rootfs, Seccomp, Step};
+use super::{ExecPlan, IdMap, Listener, NamespaceKind, Plan, PlanError, Process, Rootfs, Seccomp, Step};
 use crate::cgroup::{self, CgroupPlan};
 
 /// What a plan depends on beside the spec.
@@ -61,21 +61,13 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
     let (slave_propagation, root_propagation, root_propagation_all) = propagation(linux)?;
     let mut steps = Vec::new();
     network_and_names(spec, &namespaces, &mut steps)?;
-    let mounts = spec.mounts().as_deref().unwrap_or_default();
     let cgroup = control_group(linux, &input.cgroups)?;
-    let path = cgroup.as_ref().map_or("", |cgroup| cgroup.path.as_str());
-    let late = mounts::compile(mounts, &namespaces, &input.cgroups, path, &mut steps)?;
-    devices::compile(mounts, linux, process.terminal.is_some(), &mut steps)?;
-    if process.cwd != "/" {
-        steps.push(Op::Folder(Folder { path: process.cwd.clone() }).into());
-    }
-    sysctl::compile(linux, &namespaces, &mut steps)?;
-    steps.extend(late);
-    label_mounts(linux, &mut steps)?;
-    mounts::delayed_readonly(mounts, &mut steps)?;
-    protected_paths(linux, &mut steps)?;
-    if spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)) {
-        steps.push(Op::RootAttributes(RootAttributes { set: options::RDONLY }).into());
+    if namespaces.is_host(NamespaceKind::Mount) {
+        without_mounts(linux)?;
+        sysctl::compile(linux, &namespaces, &mut steps)?;
+    } else {
+        let path = cgroup.as_ref().map_or("", |cgroup| cgroup.path.as_str());
+        files(spec, linux, &namespaces, &process, (&input.cgroups, path), &mut steps)?;
     }
     let mut plan = Plan {
         version: 1,
@@ -94,6 +86,50 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
     };
     plan.version = plan.lowest_version();
     Ok(plan)
+}
+
+/// What the container sees: its mounts, devices, folders and protected paths.
+fn files(
+    spec: &Spec,
+    linux: &Linux,
+    namespaces: &Namespaces,
+    process: &Process,
+    (host, cgroup): (&cgroup::Host, &str),
+    steps: &mut Vec<Step>,
+) -> Result<(), PlanError> {
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let late = mounts::compile(mounts, namespaces, host, cgroup, steps)?;
+    devices::compile(mounts, linux, process.terminal.is_some(), steps)?;
+    if process.cwd != "/" {
+        steps.push(Op::Folder(Folder { path: process.cwd.clone() }).into());
+    }
+    sysctl::compile(linux, namespaces, steps)?;
+    steps.extend(late);
+    label_mounts(linux, steps)?;
+    mounts::delayed_readonly(mounts, steps)?;
+    protected_paths(linux, steps)?;
+    if is_readonly(spec) {
+        steps.push(Op::RootAttributes(RootAttributes { set: options::RDONLY }).into());
+    }
+    Ok(())
+}
+
+fn is_readonly(spec: &Spec) -> bool {
+    spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false))
+}
+
+/// In the host's mount namespace nothing is mounted: it would be there for everybody. As with runc the
+/// spec's mounts are passed over, but not what is there to protect.
+fn without_mounts(linux: &Linux) -> Result<(), PlanError> {
+    let any = |paths: &Option<Vec<String>>| paths.as_ref().is_some_and(|paths| !paths.is_empty());
+    let without = |field: &'static str| Err(PlanError::invalid(field, "without a mount namespace"));
+    if any(linux.masked_paths()) {
+        return without("linux.maskedPaths");
+    }
+    if any(linux.readonly_paths()) {
+        return without("linux.readonlyPaths");
+    }
+    Ok(())
 }
 
 /// Compiles a process that joins a container started from `container`. `spec` is the process as the OCI
@@ -207,15 +243,15 @@ fn clock_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<String, PlanE
     if !offsets.is_empty() && !namespaces.is_new(NamespaceKind::Time) {
         return Err(PlanError::invalid("linux.timeOffsets", "without a new time namespace"));
     }
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (clock, offset) in offsets {
         let nanoseconds = offset.nanosecs().unwrap_or(0);
         if !matches!(clock.as_str(), "monotonic" | "boottime") || nanoseconds >= 1_000_000_000 {
             return Err(PlanError::invalid("linux.timeOffsets", clock));
         }
-        text += &format!("{clock} {} {nanoseconds}\n", offset.secs().unwrap_or(0));
+        lines.push(format!("{clock} {} {nanoseconds}\n", offset.secs().unwrap_or(0)));
     }
-    Ok(text)
+    Ok(lines.concat())
 }
 
 /// Who answers for the filter's listener: a profile without a path for it has nobody.
@@ -238,7 +274,7 @@ fn listener(spec: &Spec, linux: &Linux, input: &PlanInput) -> Result<Option<List
 
 /// The label of filesystems that have none of their own.
 fn label_mounts(linux: &Linux, steps: &mut [Step]) -> Result<(), PlanError> {
-    let label = process::label("linux.mountLabel", linux.mount_label())?;
+    let label = process::label("linux.mountLabel", linux.mount_label().as_ref())?;
     if label.is_empty() {
         return Ok(());
     }

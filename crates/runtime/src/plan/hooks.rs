@@ -46,6 +46,9 @@ pub struct Hook {
     /// Seconds after which it is killed; 0 waits for ever.
     #[prost(uint32, tag = "4")]
     pub timeout_seconds: u32,
+    /// Whether it has, instead of `env`, that of the container's process (startContainer) or of the executor.
+    #[prost(bool, tag = "5")]
+    pub inherits_env: bool,
 }
 
 impl Hooks {

@@ -59,7 +59,8 @@ impl IdMap {
 }
 
 fn text(ranges: &[IdRange]) -> String {
-    ranges.iter().map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count)).collect()
+    let line = |range: &IdRange| format!("{} {} {}\n", range.inside, range.outside, range.count);
+    ranges.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 fn outside(ranges: &[IdRange], inside: u32) -> Option<u32> {

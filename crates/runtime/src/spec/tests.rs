@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{cgroup, plan};
+use gantry_types::NetworkMode;
 
 pub(crate) fn host() -> HostFacts {
     let node = |kind, major, minor| DeviceNode { kind, major, minor, mode: 0o20_666, uid: 0, gid: 6 };

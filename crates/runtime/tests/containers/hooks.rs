@@ -44,7 +44,7 @@ fn every_kind_of_hook_runs_once_at_its_place_with_the_state() {
     let started = bundle.start(&["cat", "/inside"]).expect("it starts");
     let pid = started.process.pid;
     let hooks = plan.hooks.expect("hooks");
-    assert_eq!(execute::poststart(&hooks, pid), []);
+    assert_eq!(execute::poststart(&hooks, pid), Ok(()));
     let outcome = started.outcome();
     assert_eq!(execute::poststop(&hooks), []);
     let all = lines(&file);

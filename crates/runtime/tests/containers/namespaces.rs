@@ -138,7 +138,7 @@ fn a_user_namespace_is_joined_with_or_without_others_of_its_own() {
         second.id_mapped = true;
         set(&mut second.spec, "user", &path("user"));
         for kind in others {
-            set(&mut second.spec, kind, &path(if *kind == "network" { "net" } else { *kind }));
+            set(&mut second.spec, kind, &path(if *kind == "network" { "net" } else { kind }));
         }
         let outcome =
             second.run(&["sh", "-c", "readlink /proc/self/ns/user; id -u; touch /made && echo made"]);

@@ -79,7 +79,6 @@ fn what_would_reach_beyond_the_container_is_refused() {
         ("/process/args", json!([""])),
         ("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 2, "hard": 1}])),
         ("/process/oomScoreAdj", json!(-1001)),
-        ("/linux/namespaces", json!([])),
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "ipc"}, {"type": "ipc"}])),
         ("/linux/devices", json!([{"path": "/dev/x", "type": "a", "major": 1, "minor": 1}])),
         ("/linux/devices", json!([{"path": "/dev/x", "type": "c", "major": -1, "minor": 1}])),

@@ -62,5 +62,6 @@ fn one(field: &'static str, hook: &SpecHook) -> Result<Hook, PlanError> {
         args: texts(hook.args())?,
         env: texts(hook.env())?,
         timeout_seconds,
+        inherits_env: hook.env().is_none(),
     })
 }

@@ -35,11 +35,7 @@ impl Namespaces {
                 return Err(PlanError::invalid("linux.namespaces", format!("{} twice", namespace.typ())));
             }
         }
-        if all.contains_key(&NamespaceKind::Mount) {
-            Ok(Self(all))
-        } else {
-            Err(PlanError::Missing { field: "a mount namespace" })
-        }
+        Ok(Self(all))
     }
 
     pub(super) fn is_new(&self, kind: NamespaceKind) -> bool {

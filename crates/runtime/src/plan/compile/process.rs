@@ -39,8 +39,8 @@ pub(super) fn compile(spec: &SpecProcess, seccomp: Option<Seccomp>) -> Result<Pr
         scheduler: spec.scheduler().as_ref().map(scheduling::scheduler).transpose()?,
         io_priority: spec.io_priority().as_ref().map(scheduling::io_priority).transpose()?,
         affinity: spec.exec_cpu_affinity().as_ref().map(scheduling::affinity).transpose()?,
-        apparmor: label("process.apparmorProfile", spec.apparmor_profile())?,
-        selinux: label("process.selinuxLabel", spec.selinux_label())?,
+        apparmor: label("process.apparmorProfile", spec.apparmor_profile().as_ref())?,
+        selinux: label("process.selinuxLabel", spec.selinux_label().as_ref())?,
         personality: None,
         memory_policy: None,
         listener: None,
@@ -48,8 +48,8 @@ pub(super) fn compile(spec: &SpecProcess, seccomp: Option<Seccomp>) -> Result<Pr
 }
 
 /// A label goes into one write, and between quotes of its own in no syntax.
-pub(super) fn label(field: &'static str, label: &Option<String>) -> Result<String, PlanError> {
-    let label = label.clone().unwrap_or_default();
+pub(super) fn label(field: &'static str, label: Option<&String>) -> Result<String, PlanError> {
+    let label = label.cloned().unwrap_or_default();
     if label.contains(['\0', '\n']) || label.len() > 4000 {
         return Err(PlanError::invalid(field, label));
     }

@@ -106,10 +106,10 @@ pub(super) fn personality(linux: &Linux) -> Result<Option<u32>, PlanError> {
 }
 
 /// `0-3,7` as a mask.
-fn numbers(field: &str, list: &str) -> Result<Vec<u64>, PlanError> {
-    let bad = || PlanError::invalid(field, list);
+fn numbers(field: &str, text: &str) -> Result<Vec<u64>, PlanError> {
+    let bad = || PlanError::invalid(field, text);
     let mut mask = Vec::new();
-    for part in list.split(',') {
+    for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let number = |text: &str| text.trim().parse::<u32>().ok().filter(|number| *number < NUMBERS_MAX);
         let (first, last) = (number(first).ok_or_else(bad)?, number(last).ok_or_else(bad)?);
