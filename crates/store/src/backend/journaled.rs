@@ -14,8 +14,14 @@ use super::{Backend, BackendError, Change, Disk, Record};
 const FILE: &str = "journal";
 /// Room for some hundred batches. Also what is read at an open, and held in memory while it goes into the database.
 const CAPACITY_BYTES: usize = 1024 * 1024;
+/// Rows that go into the database at once. sled may use a part of its log again within one batch, before what replaced that
+/// part is on disk; a batch far smaller than a segment frees none.
+const SETTLED_BYTES_AT_ONCE: usize = 64 * 1024;
 /// The table of the row that says up to which number the database has the journal. Nobody else sees it.
 const TABLE: &str = "journal";
+
+/// The newest version of each row.
+type Changed = BTreeMap<(String, Vec<u8>), Option<(u64, Vec<u8>)>>;
 
 /// A database and its journal.
 #[derive(Debug)]
@@ -40,27 +46,39 @@ impl Journaled {
         Ok(Self { database, journal, settled: 0, newest: 0, staged: Vec::new(), fsyncs })
     }
 
-    /// Puts everything into the database, durably, with `more` behind it, and starts the journal anew.
-    fn settle(&mut self, more: &[Change]) -> Result<(), BackendError> {
+    /// Puts everything into the database, durably and a part at a time, with `more` behind it, and starts the journal anew.
+    fn settle(&mut self, more: Option<Batch>) -> Result<(), BackendError> {
         let mut rows = BTreeMap::new();
+        let (mut bytes, mut newest) = (0, self.settled);
         let batches = self.journal.read(self.settled)?;
-        let changes = batches.into_iter().flat_map(|batch| batch.changes);
-        for change in changes.chain(more.iter().cloned()) {
-            rows.insert((change.table, change.key), change.row);
+        for batch in batches.into_iter().chain(more) {
+            newest = batch.sequence;
+            for change in batch.changes {
+                bytes += change.key.len() + change.row.as_ref().map_or(0, |(_, value)| value.len());
+                rows.insert((change.table, change.key), change.row);
+            }
+            if bytes > SETTLED_BYTES_AT_ONCE {
+                self.write_through(std::mem::take(&mut rows), newest)?;
+                bytes = 0;
+            }
         }
-        let marker = Change { table: TABLE.to_owned(), key: Vec::new(), row: Some((0, self.marker())) };
-        let mut changes: Vec<Change> =
-            rows.into_iter().map(|((table, key), row)| Change { table, key, row }).collect();
-        changes.push(marker);
-        self.database.apply(&changes)?;
-        self.database.flush()?;
-        self.settled = self.newest;
+        if newest > self.settled {
+            self.write_through(rows, newest)?;
+        }
         self.journal.restart();
         Ok(())
     }
 
-    fn marker(&self) -> Vec<u8> {
-        self.newest.to_string().into_bytes()
+    /// Makes rows durable in the database, which then has the journal up to number `newest`.
+    fn write_through(&mut self, rows: Changed, newest: u64) -> Result<(), BackendError> {
+        let marker = (0, newest.to_string().into_bytes());
+        let mut changes: Vec<Change> =
+            rows.into_iter().map(|((table, key), row)| Change { table, key, row }).collect();
+        changes.push(Change { table: TABLE.to_owned(), key: Vec::new(), row: Some(marker) });
+        self.database.apply(&changes)?;
+        self.database.flush()?;
+        self.settled = newest;
+        Ok(())
     }
 
     fn write_staged(&mut self) -> Result<(), BackendError> {
@@ -98,17 +116,14 @@ impl Backend for Journaled {
             return Ok(());
         }
         let record = self.staged.split_off(before);
-        self.newest -= 1;
         self.write_staged()?;
         if self.journal.could_hold(record.len()) {
-            self.settle(&[])?;
-            self.newest += 1;
+            self.settle(None)?;
             self.staged = record;
             return Ok(());
         }
         // Larger than the journal: it is in the database and nowhere else, under a number of its own.
-        self.newest += 1;
-        self.settle(changes)
+        self.settle(Some(Batch { sequence: self.newest, changes: changes.to_vec() }))
     }
 
     fn flush(&mut self) -> Result<(), BackendError> {
@@ -118,7 +133,7 @@ impl Backend for Journaled {
     fn close(mut self: Box<Self>) -> Result<(), BackendError> {
         self.write_staged()?;
         if self.newest > self.settled {
-            self.settle(&[])?;
+            self.settle(None)?;
         }
         Box::new(self.database).close()
     }
