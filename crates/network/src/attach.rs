@@ -113,7 +113,8 @@ impl Host {
         }
         // A published port that leads back to its own container leaves by the port it came from, when
         // br_netfilter translates on the bridge.
-        let hairpin = LinkBridgePort::new(0).name(port.as_str()).hairpin(true).build();
+        let hairpin =
+            LinkBridgePort::new(0).name(port.as_str()).hairpin(true).isolated(bridge.isolated).build();
         let mut batch = Batch::default();
         batch.make(Message::NewLink(pair.build()), attempt());
         batch.change(Message::NewLink(hairpin), Attempt::ChangeLink(port.clone()));

@@ -5,6 +5,8 @@
 //! A Linux bridge has 1,023 ports (BR_MAX_PORTS). Further *segments* of the same network are bridges of their
 //! own (`gbs<number><hash>`), each tied to the first by a pair of links: one Ethernet, one subnet, one gateway.
 
+use std::net::Ipv6Addr;
+
 use gantry_linux::Errno;
 use gantry_types::{InterfaceName, MacAddress};
 use ipnet::IpNet;
@@ -38,6 +40,9 @@ pub struct Bridge {
     pub name: InterfaceName,
     /// Its link's index.
     pub index: u32,
+    /// Whether its ports hear nobody but the bridge itself: endpoints that may not talk to each other. For links
+    /// attached from now on; the kernel is not asked.
+    pub isolated: bool,
 }
 
 /// The endpoints that one segment takes; one port is left for its tie to the first.
@@ -65,6 +70,13 @@ impl Host {
             }
             tolerate(batch.send(connection), Errno::EXIST)?;
             bring_up(connection, &bridge)?;
+            if spec.has_ipv6() {
+                let loopback = IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128);
+                let attempt = Attempt::AddRoute { destination: loopback, link: spec.name.clone() };
+                let mut batch = Batch::default();
+                batch.make(Message::NewRoute(route::loopback6(bridge.index)), attempt);
+                tolerate(batch.send(connection), Errno::EXIST)?;
+            }
             Ok(bridge)
         })
     }
@@ -109,7 +121,7 @@ impl Host {
             if !is_bridge(&link) {
                 return Err(NetworkError::NotABridge { link: name.clone() });
             }
-            Ok(Some(Bridge { name: name.clone(), index: link.header.index }))
+            Ok(Some(Bridge { name: name.clone(), index: link.header.index, isolated: false }))
         })
     }
 }
@@ -152,7 +164,7 @@ fn make_link(
     let link =
         route::link(connection, name)?.ok_or_else(|| NetworkError::LinkMissing { link: name.clone() })?;
     if is_bridge(&link) {
-        Ok(Bridge { name: name.clone(), index: link.header.index })
+        Ok(Bridge { name: name.clone(), index: link.header.index, isolated: false })
     } else {
         Err(NetworkError::NotABridge { link: name.clone() })
     }

@@ -12,7 +12,7 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteScope};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 
 use super::socket::{ACK, CREATE, Connection, DUMP, EXCL, HEADER, REQUEST, Refusal};
@@ -164,5 +164,22 @@ pub(crate) fn route(
     if let Some(metric) = metric {
         message.attributes.push(RouteAttribute::Priority(metric));
     }
+    message
+}
+
+/// A way for answers to `::1` to come in through a bridge: the kernel takes loopback's address from its own link
+/// alone (RT6_LOOKUP_F_IFACE). Packets that *arrive* for `::1` it drops before anything else, so that this
+/// opens nothing. The metric keeps the host's own route first, and differs between bridges, which would share one
+/// route otherwise.
+pub(crate) fn loopback6(index: u32) -> RouteMessage {
+    /// RT_TABLE_LOCAL.
+    const TABLE_LOCAL: u8 = 255;
+    let mut message = RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+        .destination_prefix(std::net::Ipv6Addr::LOCALHOST, 128)
+        .output_interface(index)
+        .priority(4096 + index)
+        .kind(RouteType::Local)
+        .build();
+    message.header.table = TABLE_LOCAL;
     message
 }

@@ -1,5 +1,7 @@
 //! The engine against the real kernel, with real traffic between network namespaces.
 
+mod isolation;
 mod links;
+mod reach;
 mod rules;
 mod stage;

@@ -1,9 +1,9 @@
 //! The table: what is loaded is what nft reads from `rules.nft`, in one batch; put back after a flush; nobody
 //! else's tables change.
 
+use gantry_network::Netns;
 use gantry_network::nftables::{NetworkRules, PortForward, base};
-use gantry_network::{Host, Netns};
-use gantry_types::{Classified, PortRange, Protocol};
+use gantry_types::{PortRange, Protocol};
 use serde_json::Value;
 
 use crate::stage::{ip, name, net, on_stage};

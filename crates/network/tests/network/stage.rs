@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gantry_linux::namespace::{Namespaces, unshare};
+use gantry_network::nftables::{NetworkRules, PortForward, base};
 use gantry_network::{Bridge, BridgeSpec, Host, Interface, Netns, Route};
-use gantry_types::{InterfaceName, MacAddress};
+use gantry_types::{InterfaceName, MacAddress, PortRange, Protocol};
 
 /// How long an answer may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,6 +31,13 @@ pub(crate) struct Stage {
     /// The host's own namespace, to run something in from another thread.
     pub(crate) here: Netns,
     pub(crate) outside: Netns,
+}
+
+/// A bridge network and its rules.
+pub(crate) struct Network {
+    pub(crate) number: u8,
+    pub(crate) bridge: Bridge,
+    pub(crate) rules: NetworkRules,
 }
 
 /// A container's namespace with its addresses.
@@ -92,6 +100,50 @@ impl Stage {
             mtu: None,
         };
         self.host.make_bridge(&spec).expect("bridge")
+    }
+
+    /// A network with a bridge, subnets `10.9.<number>.0/24` and `fd09:<number>::/64`, and its rules.
+    pub(crate) fn network(&self, number: u8) -> Network {
+        let gateways = [format!("10.9.{number}.1/24"), format!("fd09:{number}::1/64")];
+        let bridge = self.bridge(&format!("gbr{number}"), &gateways.each_ref().map(String::as_str));
+        let rules = NetworkRules {
+            bridges: vec![bridge.name.clone()],
+            subnets: gateways.iter().map(|gateway| net(gateway).trunc()).collect(),
+            internal: false,
+            inter_container: true,
+            masquerade: true,
+            open: false,
+        };
+        Network { number, bridge, rules }
+    }
+
+    /// Loads the table and lets the host forward.
+    pub(crate) fn load(&self, networks: &[&Network], forwards: &[PortForward]) {
+        let parts: Vec<Vec<u8>> = std::iter::once(base())
+            .chain(networks.iter().map(|network| network.rules.change().add))
+            .chain([PortForward::change(forwards).add])
+            .collect();
+        self.host.load_rules(parts.iter().map(Vec::as_slice)).expect("rules");
+        self.host.enable_forwarding(false).expect("forwarding");
+        self.host.enable_forwarding(true).expect("forwarding");
+    }
+
+    /// Whether bridged packets pass the IP hooks too, as with br_netfilter loaded.
+    pub(crate) fn bridge_netfilter(&self, on: bool) {
+        for family in ["iptables", "ip6tables"] {
+            set(&format!("bridge/bridge-nf-call-{family}"), if on { "1" } else { "0" });
+        }
+    }
+
+    /// A container on a network, with both families and default routes.
+    pub(crate) fn member(&self, network: &Network, last: u8) -> Guest {
+        let n = network.number;
+        self.guest(
+            &network.bridge,
+            &format!("gv{n}x{last}"),
+            &[&format!("10.9.{n}.{last}/24"), &format!("fd09:{n}::{last}/64")],
+            &[&format!("10.9.{n}.1"), &format!("fd09:{n}::1")],
+        )
     }
 
     /// A container on a bridge.
@@ -211,5 +263,41 @@ pub(crate) fn udp(from: &Netns, to: SocketAddr, patience: Duration) -> io::Resul
 }
 
 fn seen(text: &str) -> io::Result<IpAddr> {
-    text.parse::<SocketAddr>().map(|peer| peer.ip()).map_err(io::Error::other)
+    text.parse::<SocketAddr>().map(|peer| peer.ip().to_canonical()).map_err(io::Error::other)
+}
+
+/// Asks by both protocols and compares what the server saw; `None` means that nothing may answer.
+pub(crate) fn expect(what: &str, from: &Netns, to: (&str, u16), seen: Option<&str>) {
+    for (protocol, ask) in [("tcp", tcp as fn(_, _, _) -> _), ("udp", udp)] {
+        let patience = if seen.is_some() { PATIENCE } else { SILENCE };
+        let answer: io::Result<IpAddr> = ask(from, at(to.0, to.1), patience);
+        match (answer, seen) {
+            (Ok(answer), Some(seen)) => assert_eq!(answer, ip(seen), "{what} to {to:?} by {protocol}"),
+            (Ok(answer), None) => panic!("{what} to {to:?} by {protocol} answered {answer}"),
+            (Err(error), Some(_)) => panic!("{what} to {to:?} by {protocol}: {error}"),
+            (Err(_), None) => {}
+        }
+    }
+}
+
+/// Servers of both protocols at a port.
+pub(crate) fn servers(netns: &Netns, addresses: &[&str], port: u16) -> Vec<Server> {
+    addresses
+        .iter()
+        .flat_map(|address| [Server::tcp(netns, at(address, port)), Server::udp(netns, at(address, port))])
+        .collect()
+}
+
+/// Both protocols' forwards of one place.
+pub(crate) fn publish(place: Option<&str>, ports: &str, container: &str, first: u16) -> [PortForward; 2] {
+    let ports: PortRange = ports.parse().expect("ports");
+    [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+        PortForward::new(protocol, place.map(ip), ports, ip(container), first).expect("possible")
+    })
+}
+
+/// Adds routes to a namespace as its owner would.
+pub(crate) fn route(netns: &mut Netns, link: &str, to: &str, gateway: &str) {
+    let route = Route { destination: net(to), gateway: Some(ip(gateway)), metric: None };
+    netns.add_routes(&name(link), &[route]).expect("route");
 }
