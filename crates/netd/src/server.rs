@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use gantry_linux::event;
@@ -17,7 +16,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use crate::connections::Connections;
 use crate::forward::{Client, Forwards, Reply};
 use crate::heal::{HealError, Healer};
-use crate::listeners::Listeners;
+use crate::listeners::{Listener, Listeners};
 use crate::poller::{Poller, Token};
 use crate::resolve::{self, Decision, Forward, Transport};
 use crate::slots::Key;
@@ -65,6 +64,9 @@ pub(crate) struct Server {
     /// Whether the status may be another than the written one.
     changed: bool,
     written: Vec<u8>,
+    /// Whether it was told to end, or there is nobody to serve any more.
+    ending: bool,
+    /// Another number for each question.
     turn: usize,
     out: Vec<u8>,
 }
@@ -95,6 +97,7 @@ impl Server {
             status: Status { pid: std::process::id(), ..Status::default() },
             changed: true,
             written: Vec::new(),
+            ending: false,
             turn: 0,
             out: Vec::with_capacity(4096),
         };
@@ -106,7 +109,7 @@ impl Server {
     /// Serves until it is told to end or its folder is gone.
     pub(crate) fn run(mut self) -> Result<(), ServeError> {
         let mut ready = Vec::new();
-        loop {
+        while !self.ending {
             let now = Instant::now();
             self.keep_time(now);
             self.write_status();
@@ -116,19 +119,14 @@ impl Server {
             for token in &ready {
                 match *token {
                     Token::Signal => {
-                        if event::read_signal(self.signals.as_fd()).is_ok_and(|signal| signal.is_some()) {
-                            return Ok(());
-                        }
+                        let signal = event::read_signal(self.signals.as_fd()).map_err(io::Error::from)?;
+                        self.ending |= signal.is_some();
                     }
-                    Token::Files => {
-                        if self.files_changed(now)? {
-                            return Ok(());
-                        }
-                    }
+                    Token::Files => self.take_changes(now)?,
                     Token::Rules => self.healer.listen(now),
-                    Token::Datagrams(key) => self.datagrams(key, now),
+                    Token::Datagrams(key) => self.datagrams(key, now)?,
                     Token::Listener(key) => self.accept(key, now),
-                    Token::Connection(key) => self.connection(key, now),
+                    Token::Connection(key) => self.connection(key, now)?,
                     Token::Forward(key) => {
                         let reply = self.forwards.ready(key, &self.poller, now);
                         self.deliver(reply);
@@ -136,6 +134,7 @@ impl Server {
                 }
             }
         }
+        Ok(())
     }
 
     /// What time alone brings about.
@@ -169,10 +168,13 @@ impl Server {
             .min()
     }
 
-    /// Takes over what changed; true when the folder is gone.
-    fn files_changed(&mut self, now: Instant) -> Result<bool, ServeError> {
-        self.changed = true;
+    /// Takes over what changed in the files.
+    fn take_changes(&mut self, now: Instant) -> Result<(), ServeError> {
         let mut changes = self.watch.changes()?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.changed = true;
         // Told again and again, a file is read once: it is what it is now.
         let mut seen = HashSet::new();
         changes.retain(|change| seen.insert(change.clone()));
@@ -181,10 +183,10 @@ impl Server {
                 Change::Network(id) => self.read_network(&id, now),
                 Change::Endpoint(id) => self.read_endpoint(&id),
                 Change::Everything => self.read_everything(now)?,
-                Change::Gone => return Ok(true),
+                Change::Gone => self.ending = true,
             }
         }
-        Ok(false)
+        Ok(())
     }
 
     fn read_everything(&mut self, now: Instant) -> Result<(), NetdError> {
@@ -241,39 +243,38 @@ impl Server {
         }
     }
 
-    fn datagrams(&mut self, key: Key, now: Instant) {
+    fn datagrams(&mut self, key: Key, now: Instant) -> Result<(), ServeError> {
         let mut packet = [0u8; QUESTION_BYTES_MAX + 1];
         for _ in 0..QUESTIONS_AT_ONCE {
-            let Some(listener) = self.listeners.get(key) else { return };
-            let Some(socket) = listener.datagrams() else { return };
+            let Some(socket) = self.listeners.get(key).and_then(Listener::datagrams) else { break };
             let (length, source) = match rustix::net::recvfrom(socket, &mut packet[..], RecvFlags::empty()) {
                 Ok((length, _, Some(source))) => (length, source),
                 Err(Errno::INTR) => continue,
-                Ok((_, _, None)) | Err(_) => return,
+                Ok((_, _, None)) | Err(_) => break,
             };
             let Ok(source) = SocketAddr::try_from(source) else { continue };
             if length > QUESTION_BYTES_MAX {
                 continue;
             }
-            let packet = &packet[..length];
-            self.turn = self.turn.wrapping_add(1);
-            let decision = resolve::decide(
-                &self.zone,
-                &listener.network,
-                source.ip(),
-                Transport::Udp,
-                packet,
-                self.turn,
-                &mut self.out,
-            );
-            match decision {
-                Decision::Silence => {}
-                // A full queue drops it, as the network would; the asker asks again.
-                Decision::Answer => drop(rustix::net::sendto(socket, &self.out, SendFlags::empty(), &source)),
-                Decision::Forward(forward) => {
-                    let reply = self.forward(Client::Datagram(key, source), packet, forward, now);
-                    self.deliver(reply);
-                }
+            // What was written before the question was sent is told by now.
+            self.take_changes(now)?;
+            self.datagram(key, source, &packet[..length], now);
+        }
+        Ok(())
+    }
+
+    fn datagram(&mut self, key: Key, source: SocketAddr, packet: &[u8], now: Instant) {
+        let Some(listener) = self.listeners.get(key) else { return };
+        let Some(socket) = listener.datagrams() else { return };
+        self.turn = self.turn.wrapping_add(1);
+        let (network, ip, out) = (&listener.network, source.ip(), &mut self.out);
+        match resolve::decide(&self.zone, network, ip, Transport::Udp, packet, self.turn, out) {
+            Decision::Silence => {}
+            // A full queue drops it, as the network would; the asker asks again.
+            Decision::Answer => drop(rustix::net::sendto(socket, &self.out, SendFlags::empty(), &source)),
+            Decision::Forward(forward) => {
+                let reply = self.forward(Client::Datagram(key, source), packet, forward, now);
+                self.deliver(reply);
             }
         }
     }
@@ -298,7 +299,7 @@ impl Server {
     fn deliver(&mut self, reply: Option<Reply>) {
         match reply {
             Some((Client::Datagram(key, address), message)) => {
-                if let Some(socket) = self.listeners.get(key).and_then(|listener| listener.datagrams()) {
+                if let Some(socket) = self.listeners.get(key).and_then(Listener::datagrams) {
                     let _ = rustix::net::sendto(socket, &message, SendFlags::empty(), &address);
                 }
             }
@@ -318,31 +319,24 @@ impl Server {
         }
     }
 
-    fn connection(&mut self, key: Key, now: Instant) {
+    fn connection(&mut self, key: Key, now: Instant) -> Result<(), ServeError> {
         for _ in 0..QUESTIONS_AT_ONCE {
-            let Some(query) = self.connections.next(key, &self.poller, now) else { return };
+            let Some(query) = self.connections.next(key, &self.poller, now) else { break };
+            self.take_changes(now)?;
             self.turn = self.turn.wrapping_add(1);
-            let network: &Rc<str> = &query.network;
-            let decision = resolve::decide(
-                &self.zone,
-                network,
-                query.peer,
-                Transport::Tcp,
-                &query.packet,
-                self.turn,
-                &mut self.out,
-            );
-            match decision {
+            let (network, packet, out) = (&query.network, &query.packet, &mut self.out);
+            match resolve::decide(&self.zone, network, query.peer, Transport::Tcp, packet, self.turn, out) {
                 Decision::Silence => {}
                 Decision::Answer => self.connections.reply(key, &self.out, false, &self.poller),
                 Decision::Forward(forward) => {
                     self.connections.owe(key);
                     let client = Client::Connection(key, query.peer);
-                    let reply = self.forward(client, &query.packet, forward, now);
+                    let reply = self.forward(client, packet, forward, now);
                     self.deliver(reply);
                 }
             }
         }
+        Ok(())
     }
 
     fn write_status(&mut self) {
