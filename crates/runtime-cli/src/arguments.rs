@@ -77,14 +77,20 @@ const LIMITS: [&str; 18] = [
 
 /// Reads the words after the program's name.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Invocation, Failure> {
-    let mut reader = Reader { parser: Parser::from_args(words), globals: Globals::default() };
-    let command = reader.command()?;
+    let mut reader = Reader { parser: Parser::from_args(words), globals: Globals::default(), help: false };
+    let command = match reader.command() {
+        // What is missing beside it does not matter.
+        _ if reader.help => Command::Help,
+        command => command?,
+    };
     Ok(Invocation { globals: reader.globals, command })
 }
 
 struct Reader {
     parser: Parser,
     globals: Globals,
+    /// Whether a command was asked for its help.
+    help: bool,
 }
 
 impl Reader {
@@ -161,6 +167,7 @@ impl Reader {
                 }
             }
             "rootless" => globals.rootless = text(parser)? == "true",
+            "help" => self.help = true,
             "criu" => drop(path(parser)?),
             _ => return Ok(false),
         }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use gantry_runtime::cgroup::{self, Location};
 use gantry_runtime::plan::{self, Plan, PlanInput, Root, Rootfs};
 use gantry_runtime::seccomp;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Capability, Spec};
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::options::{Create, Globals};
@@ -48,7 +49,23 @@ pub(crate) fn load(options: &Create, globals: &Globals) -> Result<Bundle, Failur
 /// Reads a spec.
 pub(crate) fn read(path: &Path) -> Result<Spec, Failure> {
     let bytes = fs::read(path).map_err(|error| Failure::file("open", path, error))?;
-    serde_json::from_slice(&bytes).map_err(|error| Failure::json(path, error))
+    serde_json::from_slice(&bytes).or_else(|error| {
+        // The strict reading is the fast one. What it refuses may only name capabilities of another kernel.
+        let without =
+            without_unknown_capabilities(&bytes).and_then(|value| serde_json::from_value(value).ok());
+        without.ok_or_else(|| Failure::json(path, error))
+    })
+}
+
+/// The spec without the capabilities that nobody here knows: they cannot be given, and runtimes leave them out
+/// (config.md "Linux process": a runtime should warn and go on).
+fn without_unknown_capabilities(bytes: &[u8]) -> Option<Value> {
+    let mut value: Value = serde_json::from_slice(bytes).ok()?;
+    let known = |name: &Value| serde_json::from_value::<Capability>(name.clone()).is_ok();
+    for set in value.pointer_mut("/process/capabilities")?.as_object_mut()?.values_mut() {
+        set.as_array_mut()?.retain(known);
+    }
+    Some(value)
 }
 
 /// Versions 1.x are read; a 2.0 may mean anything.
@@ -105,6 +122,14 @@ mod tests {
         for version in ["", "1.0", "2.0.0", "0.6.0", "1.x.0", "v1.0.0"] {
             assert!(check_version(version).is_err(), "{version:?}");
         }
+    }
+
+    #[test]
+    fn a_capability_of_another_kernel_is_left_out() {
+        let spec = br#"{"process": {"capabilities": {"bounding": ["CAP_KILL", "CAP_FUTURE"]}}}"#;
+        let value = without_unknown_capabilities(spec).expect("a spec");
+        assert_eq!(value["process"]["capabilities"]["bounding"], serde_json::json!(["CAP_KILL"]));
+        assert_eq!(without_unknown_capabilities(b"{"), None);
     }
 
     #[test]

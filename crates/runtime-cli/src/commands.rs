@@ -34,7 +34,7 @@ pub(crate) fn run(command: Command, globals: &Globals, report: &Report) -> Resul
         Command::Version => help::version(),
         Command::Create(options) => create::create(&options, globals, &containers, report),
         Command::Run(options) => run::run(&options, globals, &containers, report),
-        Command::Start { id } => start::start(&id, &containers, report),
+        Command::Start { id } => start::start(&id, &containers),
         Command::State { id } => state::state(&id, &containers),
         Command::Kill(options) => kill::kill(&options, &containers),
         Command::Delete(options) => delete::delete(&options, &containers, report),

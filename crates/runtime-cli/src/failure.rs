@@ -5,9 +5,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use gantry_linux::SyscallError;
+use gantry_linux::{Errno, SyscallError};
 use gantry_runtime::cgroup::{CgroupError, CgroupPlanError};
-use gantry_runtime::execute::ExecuteError;
+use gantry_runtime::execute::{ExecuteError, Operation};
 use gantry_runtime::plan::PlanError;
 use gantry_runtime::seccomp::SeccompError;
 use gantry_types::{Class, Classified};
@@ -143,6 +143,11 @@ impl Failure {
             line.push_str(": ");
             line.push_str(&cause.to_string());
             next = cause.source();
+        }
+        if let Self::Execute(error) = self
+            && (error.operation, error.errno) == (Operation::Mount, Errno::LOOP)
+        {
+            line.push_str(" (it must be mounted on ordinary directory)");
         }
         line
     }

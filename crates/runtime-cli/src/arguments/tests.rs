@@ -80,6 +80,7 @@ fn durations_have_units() {
 
 #[test]
 fn what_means_nothing_is_refused() {
+    assert_eq!(parsed("create --help").command, Command::Help);
     assert!(refused("frobnicate").contains("unknown command"));
     assert!(refused("create --nope c1").contains("nope"));
     assert!(refused("start").contains("id"));

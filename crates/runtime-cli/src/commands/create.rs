@@ -94,6 +94,8 @@ fn set_up(
     let mut input = Input::from(stdio);
     input.preserved = options.preserve_fds;
     input.oom_score_adj = None;
+    input.no_pivot = options.no_pivot;
+    input.keep_keyring = options.no_new_keyring;
     match started_by {
         StartedBy::Another => input.gate = Some(Gate::make(folder.as_fd())?),
         StartedBy::Same => input.orphan = true,

@@ -104,9 +104,7 @@ fn wanted(options: &Exec, record: &Record) -> Result<Process, Failure> {
     if let Some(cwd) = &options.cwd {
         process.set_cwd(cwd.into());
     }
-    let mut env = process.env().clone().unwrap_or_default();
-    env.extend(options.env.iter().cloned());
-    process.set_env(Some(env));
+    process.set_env(Some(merged(process.env().clone().unwrap_or_default(), &options.env)));
     if let Some(user) = &options.user {
         process.set_user(parse_user(user, process.user())?);
     }
@@ -137,6 +135,16 @@ fn wanted(options: &Exec, record: &Record) -> Result<Process, Failure> {
 fn own_process(record: &Record) -> Result<Process, Failure> {
     let spec = bundle::read(&record.bundle.join("config.json"))?;
     Ok(spec.process().clone().unwrap_or_default())
+}
+
+/// An environment in which what is added replaces what has its name.
+fn merged(mut env: Vec<String>, added: &[String]) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    for entry in added {
+        env.retain(|own| name(own) != name(entry));
+        env.push(entry.clone());
+    }
+    env
 }
 
 /// `uid[:gid]`; numbers, because the container's databases are not the runtime's to read.
@@ -188,6 +196,12 @@ mod tests {
         for text in ["", "root", "7:", "-1", "7:8:9"] {
             assert!(parse_user(text, &own).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_added_to_the_environment_replaces_what_has_its_name() {
+        let own = ["A=1", "B=2"].map(str::to_owned).to_vec();
+        assert_eq!(merged(own, &["A=3".to_owned(), "C=".to_owned()]), ["B=2", "A=3", "C="]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn run(options: &Create, globals: &Globals, containers: &Containers, 
     if bundle.plan.hooks.is_some()
         && let Some(record) = folder.record()?
     {
-        after_start(&folder, &record, report)?;
+        after_start(&folder, &record)?;
     }
     let Some(signals) = signals else { return Ok(None) };
     let code = foreground::wait(&running.process, terminal, signals);
