@@ -224,10 +224,11 @@ mod tests {
             for (step, last) in steps {
                 let asked = IpAddr::from([10, 0, 0, last]);
                 match step {
-                    0 => match pool.take() {
-                        Ok(address) => prop_assert!(set.insert(number(address))),
-                        Err(_) => prop_assert_eq!(set.len(), 64),
-                    },
+                    0 => {
+                        let taken = pool.take().ok();
+                        prop_assert_eq!(taken.is_none(), set.len() == 64);
+                        prop_assert!(taken.is_none_or(|address| set.insert(number(address))));
+                    }
                     1 => prop_assert_eq!(pool.take_this(asked).is_ok(), set.insert(number(asked))),
                     _ => prop_assert_eq!(pool.release(asked), set.remove(&number(asked))),
                 }

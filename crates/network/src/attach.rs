@@ -132,7 +132,7 @@ impl Host {
     ) -> Result<()> {
         let index = netns.prepare(interface)?;
         let attempt = Attempt::MakeChild { parent: parent.clone(), inside: interface.name.clone() };
-        let made = self.with(Family::Route, |connection| {
+        let answer = self.with(Family::Route, |connection| {
             let parent = route::link(connection, parent)?
                 .ok_or_else(|| NetworkError::LinkMissing { link: parent.clone() })?;
             let mut link = child(mode, parent.header.index, interface, index, netns);
@@ -145,7 +145,7 @@ impl Host {
             batch.make(Message::NewLink(link), attempt);
             batch.send(connection)
         });
-        match made {
+        match answer {
             Err(error) if error.errno() == Some(Errno::OPNOTSUPP) => {
                 let kind = if mode.is_ipvlan() { "ipvlan" } else { "macvlan" };
                 return Err(NetworkError::KindMissing { kind });
@@ -213,10 +213,7 @@ impl Netns {
     fn highest_index(&mut self) -> Result<u32> {
         let question = Message::GetLink(LinkMessage::default());
         let links = route::list(&mut self.connection, question, Attempt::ListLinks)?;
-        let indices = links.iter().filter_map(|message| match message {
-            Message::NewLink(link) => Some(link.header.index),
-            _ => None,
-        });
+        let indices = links.iter().filter_map(route::as_link).map(|link| link.header.index);
         Ok(indices.max().unwrap_or(1))
     }
 

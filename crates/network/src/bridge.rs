@@ -92,7 +92,9 @@ impl Host {
         let [name, near, far] = segment_names(&first.name, number);
         self.with(Family::Route, |connection| {
             let segment = make_link(connection, &name, mac, mtu)?;
+            // The segment is a switch alone: without this it would answer for the host's addresses (arp_ignore).
             setting::write_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), "1")?;
+            setting::write(&format!("ipv4/conf/{name}/arp_ignore"), "8")?;
             bring_up(connection, &segment)?;
             tie(connection, first, &segment, &near, &far)?;
             Ok(segment)
@@ -187,6 +189,8 @@ fn set_up(spec: &BridgeSpec) -> Result<()> {
         ("ipv6", "accept_dad", "0"),
         ("ipv6", "disable_ipv6", if spec.has_ipv6() { "0" } else { "1" }),
         ("ipv6", "forwarding", if spec.has_ipv6() { "1" } else { "0" }),
+        // It answers for its own addresses, not for the host's others.
+        ("ipv4", "arp_ignore", "1"),
         ("ipv4", "accept_redirects", "0"),
         ("ipv4", "send_redirects", "0"),
         ("ipv4", "forwarding", "1"),

@@ -225,12 +225,10 @@ impl Classified for NetworkError {
             },
             Self::Call { source, .. } if source.errno == Errno::ADDRNOTAVAIL => Class::InvalidArgument,
             Self::Call { source, .. } => source.class(),
-            Self::Setting { source, .. } => match source.kind() {
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                    Class::PermissionDenied
-                }
-                std::io::ErrorKind::NotFound => Class::Unimplemented,
-                _ => Class::Internal,
+            Self::Setting { source, .. } => match source.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Class::PermissionDenied,
+                Some(Errno::NOENT) => Class::Unimplemented,
+                Some(_) | None => Class::Internal,
             },
             Self::KindMissing { .. } => Class::Unimplemented,
             Self::NotABridge { .. } => Class::FailedPrecondition,

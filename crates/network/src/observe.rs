@@ -105,13 +105,7 @@ impl Netns {
 fn links(connection: &mut Connection) -> Result<Vec<Link>> {
     let question = Message::GetLink(LinkMessage::default());
     let messages = route::list(connection, question, Attempt::ListLinks)?;
-    Ok(messages
-        .iter()
-        .filter_map(|message| match message {
-            Message::NewLink(link) => Link::read(link),
-            _ => None,
-        })
-        .collect())
+    Ok(messages.iter().filter_map(route::as_link).filter_map(Link::read).collect())
 }
 
 impl Link {
@@ -120,10 +114,10 @@ impl Link {
         let mut bridge = None;
         let mut counters = Counters::default();
         for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::Controller(index) if *index != 0 => bridge = Some(*index),
-                LinkAttribute::Stats64(stats) => counters = Counters::read(stats),
-                _ => {}
+            if let LinkAttribute::Controller(index) = attribute {
+                bridge = Some(*index).filter(|index| *index != 0);
+            } else if let LinkAttribute::Stats64(stats) = attribute {
+                counters = Counters::read(stats);
             }
         }
         Some(Self {
@@ -157,15 +151,15 @@ fn subnet_of(message: &Message) -> Option<IpNet> {
     if length == 0 || route.header.kind != RouteType::Unicast {
         return None;
     }
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-            IpNet::new((*address).into(), length).ok()
-        }
-        RouteAttribute::Destination(RouteAddress::Inet6(address))
-            if !address.is_unicast_link_local() && !address.is_multicast() =>
-        {
-            IpNet::new((*address).into(), length).ok()
-        }
-        _ => None,
-    })
+    let destination = route.attributes.iter().find_map(|attribute| {
+        if let RouteAttribute::Destination(address) = attribute { Some(address) } else { None }
+    })?;
+    if let RouteAddress::Inet(address) = destination {
+        IpNet::new((*address).into(), length).ok()
+    } else if let RouteAddress::Inet6(address) = destination {
+        let elsewhere = !address.is_unicast_link_local() && !address.is_multicast();
+        elsewhere.then(|| IpNet::new((*address).into(), length).ok()).flatten()
+    } else {
+        None
+    }
 }

@@ -93,7 +93,9 @@ impl Host {
             (Some(Ok(first)), Some(Ok(last))) => PortRange::new(first, last),
             _ => None,
         };
-        Ok(range.unwrap_or_else(|| PortRange::new(32768, 60999).expect("the kernel's default is in order")))
+        range.ok_or_else(|| {
+            setting::failed("ipv4/ip_local_port_range")(std::io::ErrorKind::InvalidData.into())
+        })
     }
 }
 

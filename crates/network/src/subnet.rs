@@ -19,8 +19,10 @@ impl SubnetPool {
     /// company use all of the first, and 65,536 of IPv6. `global` are 40 bits of the machine's own, random
     /// and kept (RFC 4193 3.2.1).
     pub fn defaults(global: [u8; 5]) -> [Self; 3] {
-        let [a, b, c, d, e] = global;
-        let unique = Ipv6Addr::from([0xfd, a, b, c, d, e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut unique = [0; 16];
+        unique[0] = 0xfd;
+        unique[1..6].copy_from_slice(&global);
+        let unique = Ipv6Addr::from(unique);
         [
             Self { base: Ipv4Net::new_assert(Ipv4Addr::new(10, 208, 0, 0), 12).into(), prefix: 20 },
             Self { base: Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 128, 0), 17).into(), prefix: 24 },
@@ -125,7 +127,7 @@ mod tests {
             let taken: Vec<IpNet> = taken
                 .into_iter()
                 .map(|(octet, prefix)| {
-                    let address = Ipv4Addr::new(10, 208 | (octet >> 4), octet << 4, octet);
+                    let address = Ipv4Addr::new(10, 0xd0 | (octet >> 4), octet << 4, octet);
                     IpNet::new(address.into(), prefix).expect("a prefix").trunc()
                 })
                 .collect();

@@ -74,10 +74,7 @@ pub(crate) fn link(connection: &mut Connection, name: &InterfaceName) -> Result<
     let mut question = LinkMessage::default();
     question.attributes.push(LinkAttribute::IfName(name.to_string()));
     match ask(connection, Message::GetLink(question), 0, Attempt::ListLinks) {
-        Ok(answers) => Ok(answers.into_iter().find_map(|answer| match answer {
-            Message::NewLink(link) => Some(link),
-            _ => None,
-        })),
+        Ok(answers) => Ok(answers.iter().find_map(as_link).cloned()),
         Err(NetworkError::Refused { errno: Errno::NODEV, .. }) => Ok(None),
         Err(error) => Err(error),
     }
@@ -105,18 +102,25 @@ fn read(kind: u16, body: &[u8]) -> Option<Message> {
     let length = u32::try_from(bytes.len()).ok()?;
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
     bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-    match NetlinkMessage::<Message>::deserialize(&bytes).ok()?.payload {
-        NetlinkPayload::InnerMessage(message) => Some(message),
-        _ => None,
+    if let NetlinkPayload::InnerMessage(message) =
+        NetlinkMessage::<Message>::deserialize(&bytes).ok()?.payload
+    {
+        Some(message)
+    } else {
+        None
     }
 }
 
 /// A link's name.
 pub(crate) fn name_of(link: &LinkMessage) -> Option<&str> {
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.as_str()),
-        _ => None,
+    link.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::IfName(name) = attribute { Some(name.as_str()) } else { None }
     })
+}
+
+/// A link of a list.
+pub(crate) fn as_link(message: &Message) -> Option<&LinkMessage> {
+    if let Message::NewLink(link) = message { Some(link) } else { None }
 }
 
 /// An address on a link, usable at once: nobody else can have an address that the network gave out, so

@@ -4,6 +4,7 @@
 //! ```text
 //! guard:       ip daddr 127.0.0.0/8 iifname @bridges drop
 //!              ip saddr 127.0.0.0/8 iifname @bridges drop
+//!              iifname @segments notrack
 //! published:   dnat ip to meta l4proto . ip daddr . th dport map @published4_at      (and so on, 8 maps)
 //! prerouting:  ip daddr 127.0.0.0/8 return
 //!              th dport 53 iifname @bridges fib daddr . iif type local return
@@ -25,6 +26,8 @@
 //! - Loopback in `prerouting`: translation comes before the kernel's check for such strangers from outside, so a
 //!   port of 127.0.0.1 would be open to neighbours of the host.
 //! - Port 53 of the own gateway is gantry-netd's, even when a container publishes 53 on every address.
+//! - Segments: where bridged packets pass the IP hooks, a connection would be settled without translation on its
+//!   way through the segment, before the network's own bridge sees it.
 //! - Every container's packet to a published port gets the gateway's source: an answer that finds another way
 //!   than back through the host would not be recognised.
 
@@ -76,18 +79,18 @@ struct Hook {
     priority: i32,
 }
 
-const fn hook(kind: &'static str, number: u32, priority: i32) -> Option<Hook> {
-    Some(Hook { kind, number, priority })
+const fn hook(kind: &'static str, number: u32, priority: i32) -> Hook {
+    Hook { kind, number, priority }
 }
 
 const CHAINS: [(&str, Option<Hook>); 7] = [
     ("published", None),
-    ("guard", hook("filter", 0, -300)),
-    ("prerouting", hook("nat", 0, -100)),
-    ("output", hook("nat", 3, -100)),
-    ("postrouting", hook("nat", 4, 100)),
-    ("forward", hook("filter", 2, 0)),
-    ("input", hook("filter", 1, 0)),
+    ("guard", Some(hook("filter", 0, -300))),
+    ("prerouting", Some(hook("nat", 0, -100))),
+    ("output", Some(hook("nat", 3, -100))),
+    ("postrouting", Some(hook("nat", 4, 100))),
+    ("forward", Some(hook("filter", 2, 0))),
+    ("input", Some(hook("filter", 1, 0))),
 ];
 
 fn chain(writer: &mut Writer, name: &str, hook: Option<&Hook>) {
@@ -133,11 +136,11 @@ impl Expressions<'_> {
         self.family(IPV4).payload(Base::Network, offset, 1, R0).compare(Is::Equal, &[127])
     }
 
-    fn from_bridge(&mut self) -> &mut Self {
+    fn comes_from_bridge(&mut self) -> &mut Self {
         self.meta(Meta::InterfaceIn, R0).member(Is::Equal, set::BRIDGES.name)
     }
 
-    fn to_bridge(&mut self, is: Is) -> &mut Self {
+    fn leaves_to_bridge(&mut self, is: Is) -> &mut Self {
         self.meta(Meta::InterfaceOut, R0).member(is, set::BRIDGES.name)
     }
 }
@@ -149,9 +152,12 @@ const DESTINATION6: u32 = 24;
 fn guard(writer: &mut Writer) {
     for offset in [DESTINATION4, SOURCE4] {
         rule(writer, "guard", |e| {
-            e.loopback4(offset).from_bridge().verdict(Verdict::Drop);
+            e.loopback4(offset).comes_from_bridge().verdict(Verdict::Drop);
         });
     }
+    rule(writer, "guard", |e| {
+        e.meta(Meta::InterfaceIn, R0).member(Is::Equal, set::SEGMENTS.name).untracked();
+    });
 }
 
 fn published(writer: &mut Writer) {
@@ -188,7 +194,7 @@ fn destinations(writer: &mut Writer) {
         e.loopback4(DESTINATION4).verdict(Verdict::Return);
     });
     rule(writer, "prerouting", |e| {
-        e.payload(Base::Transport, 2, 2, R0).compare(Is::Equal, &53_u16.to_be_bytes()).from_bridge();
+        e.payload(Base::Transport, 2, 2, R0).compare(Is::Equal, &53_u16.to_be_bytes()).comes_from_bridge();
         e.destination_kind(true).compare(Is::Equal, &LOCAL.to_ne_bytes()).verdict(Verdict::Return);
     });
     for chain in ["prerouting", "output"] {
@@ -203,7 +209,7 @@ fn postrouting(writer: &mut Writer) {
         [(IPV4, &set::MASQUERADED4, &set::SUBNETS4), (IPV6, &set::MASQUERADED6, &set::SUBNETS6)]
     {
         rule(writer, "postrouting", |e| {
-            e.source(family).member(Is::Equal, masqueraded.name).to_bridge(Is::Unequal).masquerade();
+            e.source(family).member(Is::Equal, masqueraded.name).leaves_to_bridge(Is::Unequal).masquerade();
         });
         rule(writer, "postrouting", |e| {
             e.source(family).member(Is::Equal, subnets.name);
@@ -211,11 +217,11 @@ fn postrouting(writer: &mut Writer) {
         });
     }
     rule(writer, "postrouting", |e| {
-        e.loopback4(SOURCE4).tracked(Tracked::Status, TRANSLATED).to_bridge(Is::Equal).masquerade();
+        e.loopback4(SOURCE4).tracked(Tracked::Status, TRANSLATED).leaves_to_bridge(Is::Equal).masquerade();
     });
     rule(writer, "postrouting", |e| {
         e.source(IPV6).compare(Is::Equal, &std::net::Ipv6Addr::LOCALHOST.octets());
-        e.tracked(Tracked::Status, TRANSLATED).to_bridge(Is::Equal).masquerade();
+        e.tracked(Tracked::Status, TRANSLATED).leaves_to_bridge(Is::Equal).masquerade();
     });
 }
 

@@ -156,6 +156,11 @@ impl Expressions<'_> {
         })
     }
 
+    /// The packet is no part of a connection until it comes in again elsewhere.
+    pub(super) fn untracked(&mut self) -> &mut Self {
+        self.one("notrack", |_| {})
+    }
+
     pub(super) fn masquerade(&mut self) -> &mut Self {
         self.one("masq", |_| {})
     }

@@ -31,8 +31,11 @@ impl NetworkRules {
     /// The elements.
     pub fn change(&self) -> Change {
         let mut parts: Vec<(&Set, Vec<Element>)> = Vec::new();
-        for bridge in &self.bridges {
+        for (number, bridge) in self.bridges.iter().enumerate() {
             let link = link(bridge);
+            if number > 0 {
+                parts.push((&set::SEGMENTS, vec![Element::new(link.to_vec(), Value::Nothing)]));
+            }
             parts.push((&set::BRIDGES, vec![Element::new(link.to_vec(), Value::Nothing)]));
             let within = if self.inter_container { Verdict::Accept } else { Verdict::Drop };
             let pair = [link, link].concat();

@@ -64,6 +64,8 @@ pub(super) const RANGES6_AT: Set =
     set("ranges6_at", &[PROTOCOL, ADDRESS6, PORT], Data::Fields(&[ADDRESS6]), true);
 /// The links of all bridges and their segments.
 pub(super) const BRIDGES: Set = set("bridges", &[LINK], Data::Nothing, false);
+/// The links of further segments alone.
+pub(super) const SEGMENTS: Set = set("segments", &[LINK], Data::Nothing, false);
 /// The bridges of internal networks.
 pub(super) const INTERNAL: Set = set("internal", &[LINK], Data::Nothing, false);
 /// The subnets of all bridges.
@@ -77,7 +79,7 @@ pub(super) const WITHIN: Set = set("within", &[LINK, LINK], Data::Verdict, false
 /// What becomes of packets to a link that nothing before has let pass.
 pub(super) const TOWARDS: Set = set("towards", &[LINK], Data::Verdict, false);
 
-pub(super) const ALL: [&Set; 16] = [
+pub(super) const ALL: [&Set; 17] = [
     &PUBLISHED4,
     &PUBLISHED4_AT,
     &RANGES4,
@@ -87,6 +89,7 @@ pub(super) const ALL: [&Set; 16] = [
     &RANGES6,
     &RANGES6_AT,
     &BRIDGES,
+    &SEGMENTS,
     &INTERNAL,
     &SUBNETS4,
     &SUBNETS6,

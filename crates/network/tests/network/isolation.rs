@@ -9,7 +9,7 @@ use gantry_network::nftables::{PortForward, base};
 use crate::rules::{nft, ruleset};
 use crate::stage::{
     HOST4, HOST6, OUTSIDE4, OUTSIDE6, PATIENCE, Server, at, expect, ip, on_stage, publish, route, servers,
-    set, tcp,
+    set, set_bridge_netfilter, tcp,
 };
 
 #[test]
@@ -72,7 +72,7 @@ fn an_internal_network_has_no_way_out_and_none_in() {
 fn containers_that_may_not_talk_to_each_other_do_not_by_bridge_nor_by_router() {
     for bridge_netfilter in [false, true] {
         on_stage(|stage| {
-            stage.bridge_netfilter(bridge_netfilter);
+            set_bridge_netfilter(bridge_netfilter);
             let mut red = stage.network(1);
             red.rules.inter_container = false;
             red.bridge.isolated = true;

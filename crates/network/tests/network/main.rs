@@ -4,4 +4,5 @@ mod isolation;
 mod links;
 mod reach;
 mod rules;
+mod scale;
 mod stage;

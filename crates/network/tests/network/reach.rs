@@ -3,7 +3,9 @@
 
 use gantry_network::nftables::PortForward;
 
-use crate::stage::{HOST4, HOST6, OUTSIDE4, OUTSIDE6, expect, on_stage, publish, servers};
+use crate::stage::{
+    HOST4, HOST6, OUTSIDE4, OUTSIDE6, expect, on_stage, publish, servers, set_bridge_netfilter,
+};
 
 /// Everything that the matrix publishes of the container with these addresses.
 fn forwards(v4: &str, v6: &str) -> Vec<PortForward> {
@@ -25,7 +27,7 @@ fn forwards(v4: &str, v6: &str) -> Vec<PortForward> {
 /// The matrix, with bridged packets passing the IP hooks or not.
 fn matrix(bridge_netfilter: bool) {
     on_stage(|stage| {
-        stage.bridge_netfilter(bridge_netfilter);
+        set_bridge_netfilter(bridge_netfilter);
         let (red, blue) = (stage.network(1), stage.network(2));
         let a = stage.member(&red, 2);
         let b = stage.member(&red, 3);

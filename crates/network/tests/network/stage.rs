@@ -47,6 +47,7 @@ pub(crate) struct Guest {
 }
 
 /// Runs a test on a new stage, unless it may not: then says so and answers without running it.
+#[expect(clippy::print_stdout, reason = "a skip is said aloud")]
 pub(crate) fn on_stage(test: impl FnOnce(&mut Stage) + Send) {
     if !rustix::process::geteuid().is_root() {
         println!("SKIP: network namespaces need root");
@@ -128,13 +129,6 @@ impl Stage {
         self.host.enable_forwarding(true).expect("forwarding");
     }
 
-    /// Whether bridged packets pass the IP hooks too, as with br_netfilter loaded.
-    pub(crate) fn bridge_netfilter(&self, on: bool) {
-        for family in ["iptables", "ip6tables"] {
-            set(&format!("bridge/bridge-nf-call-{family}"), if on { "1" } else { "0" });
-        }
-    }
-
     /// A container on a network, with both families and default routes.
     pub(crate) fn member(&self, network: &Network, last: u8) -> Guest {
         let n = network.number;
@@ -161,6 +155,13 @@ impl Stage {
     }
 }
 
+/// Whether bridged packets pass the IP hooks too, as with br_netfilter loaded.
+pub(crate) fn set_bridge_netfilter(on: bool) {
+    for family in ["iptables", "ip6tables"] {
+        set(&format!("bridge/bridge-nf-call-{family}"), if on { "1" } else { "0" });
+    }
+}
+
 pub(crate) fn name(text: &str) -> InterfaceName {
     text.parse().expect("a link's name")
 }
@@ -184,7 +185,7 @@ pub(crate) fn set(path: &str, value: &str) {
 
 /// A server that tells every client the address it sees the client at.
 pub(crate) struct Server {
-    stop: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -208,20 +209,20 @@ impl Server {
     }
 
     fn start(mut step: impl FnMut() + Send + 'static) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&stop);
+        let ended = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&ended);
         let thread = std::thread::spawn(move || {
             while !asked.load(Ordering::Relaxed) {
                 step();
             }
         });
-        Self { stop, thread: Some(thread) }
+        Self { ended, thread: Some(thread) }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.ended.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -232,7 +233,7 @@ impl Drop for Server {
 fn wait_readable(descriptor: &impl std::os::fd::AsFd) {
     let mut polled = [rustix::event::PollFd::new(descriptor, rustix::event::PollFlags::IN)];
     let moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-    drop(rustix::event::poll(&mut polled, Some(&moment)));
+    rustix::event::poll(&mut polled, Some(&moment)).expect("poll");
 }
 
 /// Asks a TCP server which address it sees; from the namespace given.
