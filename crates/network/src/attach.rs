@@ -119,7 +119,7 @@ impl Host {
         batch.make(Message::NewLink(pair.build()), attempt());
         batch.change(Message::NewLink(hairpin), Attempt::ChangeLink(port.clone()));
         self.with(Family::Route, |connection| batch.send(connection))?;
-        netns.configure(index, interface).inspect_err(|_| drop(self.detach(port)))
+        netns.configure(index, interface, Some(bridge)).inspect_err(|_| drop(self.detach(port)))
     }
 
     /// Gives a namespace a link on a link of the host's. The kernel may lack the kind.
@@ -152,7 +152,7 @@ impl Host {
             }
             other => other?,
         }
-        netns.configure(index, interface).inspect_err(|_| drop(netns.remove_link(&interface.name)))
+        netns.configure(index, interface, None).inspect_err(|_| drop(netns.remove_link(&interface.name)))
     }
 
     /// Takes a link from a running container by the name of its outer end; nothing to do when it is gone.
@@ -217,8 +217,10 @@ impl Netns {
         Ok(indices.max().unwrap_or(1))
     }
 
-    /// Up, addresses and routes, in one datagram.
-    fn configure(&mut self, index: u32, interface: &Interface) -> Result<()> {
+    /// Up, addresses, routes and the bridge as a neighbour for good, in one datagram: the first packet out waits
+    /// for nobody's answer, no neighbour can claim to be the gateway, and a thousand containers are not
+    /// woken by the question.
+    fn configure(&mut self, index: u32, interface: &Interface, bridge: Option<&Bridge>) -> Result<()> {
         let mut batch = Batch::default();
         let link = &interface.name;
         let up = LinkUnspec::new_with_index(index).up().build();
@@ -231,6 +233,13 @@ impl Netns {
             let message = route::route(index, route.destination, route.gateway, route.metric);
             let attempt = Attempt::AddRoute { destination: route.destination, link: link.clone() };
             batch.make(Message::NewRoute(message), attempt);
+        }
+        let known = bridge
+            .into_iter()
+            .flat_map(|bridge| bridge.gateways.iter().map(|address| (*address, bridge.mac)));
+        for (address, mac) in known.filter(|(address, _)| address.is_ipv4() || interface.ipv6()) {
+            let attempt = Attempt::AddNeighbour { address, link: link.clone() };
+            batch.make(Message::NewNeighbour(route::neighbour(index, address, mac)), attempt);
         }
         batch.send(&mut self.connection)
     }

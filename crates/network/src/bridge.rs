@@ -2,10 +2,11 @@
 //! (router advertisements: CVE-2020-13401), with an address of its own that stays when ports come and go, then
 //! its gateway addresses, then up. Every step can be repeated.
 //!
-//! A Linux bridge has 1,023 ports (BR_MAX_PORTS). Further *segments* of the same network are bridges of their
+//! A Linux bridge has 1,023 ports (BR_MAX_PORTS), and a broadcast to more than net.core.netdev_max_backlog of them
+//! (1,000) is lost on the way to some. Further *segments* of the same network are bridges of their
 //! own (`gbs<number><hash>`), each tied to the first by a pair of links: one Ethernet, one subnet, one gateway.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use gantry_linux::Errno;
 use gantry_types::{InterfaceName, MacAddress};
@@ -40,13 +41,18 @@ pub struct Bridge {
     pub name: InterfaceName,
     /// Its link's index.
     pub index: u32,
+    /// What endpoints send to when they leave the network: the addresses and the one hardware address of the
+    /// bridge, of a segment those of the first.
+    pub gateways: Vec<IpAddr>,
+    /// The gateways' hardware address.
+    pub mac: MacAddress,
     /// Whether its ports hear nobody but the bridge itself: endpoints that may not talk to each other. For links
     /// attached from now on; the kernel is not asked.
     pub isolated: bool,
 }
 
-/// The endpoints that one segment takes; one port is left for its tie to the first.
-pub const SEGMENT_ENDPOINTS_MAX: usize = 1000;
+/// The endpoints that one segment should take: a broadcast to them, and its answer, fit into the kernel's queue.
+pub const SEGMENT_ENDPOINTS_MAX: usize = 900;
 
 impl BridgeSpec {
     /// Whether any gateway is of IPv6.
@@ -59,7 +65,8 @@ impl Host {
     /// Makes the bridge, or brings the one that is there to what it should be.
     pub fn make_bridge(&self, spec: &BridgeSpec) -> Result<Bridge> {
         self.with(Family::Route, |connection| {
-            let bridge = make_link(connection, &spec.name, spec.mac, spec.mtu)?;
+            let mut bridge = make_link(connection, &spec.name, spec.mac, spec.mtu)?;
+            bridge.gateways = spec.gateways.iter().map(IpNet::addr).collect();
             set_up(spec)?;
             let mut batch = Batch::default();
             for gateway in &spec.gateways {
@@ -92,6 +99,7 @@ impl Host {
         let [name, near, far] = segment_names(&first.name, number);
         self.with(Family::Route, |connection| {
             let segment = make_link(connection, &name, mac, mtu)?;
+            let segment = Bridge { gateways: first.gateways.clone(), mac: first.mac, ..segment };
             // The segment is a switch alone: without this it would answer for the host's addresses (arp_ignore).
             setting::write_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), "1")?;
             setting::write(&format!("ipv4/conf/{name}/arp_ignore"), "8")?;
@@ -120,10 +128,9 @@ impl Host {
     pub fn find_bridge(&self, name: &InterfaceName) -> Result<Option<Bridge>> {
         self.with(Family::Route, |connection| {
             let Some(link) = route::link(connection, name)? else { return Ok(None) };
-            if !is_bridge(&link) {
-                return Err(NetworkError::NotABridge { link: name.clone() });
-            }
-            Ok(Some(Bridge { name: name.clone(), index: link.header.index, isolated: false }))
+            let mut bridge = Bridge::of(name, &link)?;
+            bridge.gateways = route::addresses(connection, bridge.index)?;
+            Ok(Some(bridge))
         })
     }
 }
@@ -165,10 +172,27 @@ fn make_link(
     tolerate(batch.send(connection), Errno::EXIST)?;
     let link =
         route::link(connection, name)?.ok_or_else(|| NetworkError::LinkMissing { link: name.clone() })?;
-    if is_bridge(&link) {
-        Ok(Bridge { name: name.clone(), index: link.header.index, isolated: false })
-    } else {
-        Err(NetworkError::NotABridge { link: name.clone() })
+    Bridge::of(name, &link)
+}
+
+impl Bridge {
+    /// Without its gateways, which are no part of the link.
+    fn of(name: &InterfaceName, link: &LinkMessage) -> Result<Self> {
+        let mac = link.attributes.iter().find_map(|attribute| {
+            let LinkAttribute::Address(address) = attribute else { return None };
+            let digits: Vec<String> = address.iter().map(|octet| format!("{octet:02x}")).collect();
+            digits.join(":").parse().ok()
+        });
+        match mac.filter(|_| is_bridge(link)) {
+            Some(mac) => Ok(Self {
+                name: name.clone(),
+                index: link.header.index,
+                gateways: Vec::new(),
+                mac,
+                isolated: false,
+            }),
+            None => Err(NetworkError::NotABridge { link: name.clone() }),
+        }
     }
 }
 

@@ -111,9 +111,9 @@ pub enum Attempt {
         /// The link.
         link: InterfaceName,
     },
-    /// Taking an address from a link.
-    RemoveAddress {
-        /// The address.
+    /// A neighbour on a link.
+    AddNeighbour {
+        /// Its address.
         address: IpAddr,
         /// The link.
         link: InterfaceName,
@@ -165,7 +165,7 @@ impl fmt::Display for Attempt {
             Self::ListRoutes => write!(f, "listing routes"),
             Self::ListAddresses => write!(f, "listing addresses"),
             Self::AddAddress { address, link } => write!(f, "adding address {address} to link {link}"),
-            Self::RemoveAddress { address, link } => write!(f, "removing address {address} from link {link}"),
+            Self::AddNeighbour { address, link } => write!(f, "adding neighbour {address} on link {link}"),
             Self::AddRoute { destination, link } => {
                 write!(f, "adding a route to {destination} through {link}")
             }

@@ -4,15 +4,16 @@
 use std::net::IpAddr;
 
 use gantry_linux::Errno;
-use gantry_types::InterfaceName;
+use gantry_types::{InterfaceName, MacAddress};
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteScope, RouteType};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 
 use super::socket::{ACK, CREATE, Connection, DUMP, EXCL, HEADER, REQUEST, Refusal};
@@ -169,6 +170,33 @@ pub(crate) fn route(
         message.attributes.push(RouteAttribute::Priority(metric));
     }
     message
+}
+
+/// A neighbour that is known for good: nobody is asked, and nobody else's answer is believed.
+pub(crate) fn neighbour(index: u32, address: IpAddr, mac: MacAddress) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.ifindex = index;
+    message.header.state = NeighbourState::Permanent;
+    message.header.kind = RouteType::Unicast;
+    message.attributes.push(NeighbourAttribute::Destination(address.into()));
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+    message
+}
+
+/// The addresses of a link that are not the kernel's own choice.
+pub(crate) fn addresses(connection: &mut Connection, index: u32) -> Result<Vec<IpAddr>> {
+    let question = Message::GetAddress(AddressMessage::default());
+    let messages = list(connection, question, Attempt::ListAddresses)?;
+    let mine = messages
+        .iter()
+        .filter_map(|message| if let Message::NewAddress(address) = message { Some(address) } else { None });
+    let found = mine.filter(|message| message.header.index == index).filter_map(|message| {
+        message.attributes.iter().find_map(|attribute| {
+            if let AddressAttribute::Address(address) = attribute { Some(*address) } else { None }
+        })
+    });
+    Ok(found.filter(|address| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())).collect())
 }
 
 /// A way for answers to `::1` to come in through a bridge: the kernel takes loopback's address from its own link

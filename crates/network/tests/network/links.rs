@@ -32,7 +32,11 @@ fn a_bridge_is_made_again_without_change_and_removed_twice() {
         let first = stage.bridge("gbr1", &["10.9.1.1/24"]);
         let _guest = stage.guest(&first, "gv1", &["10.9.1.2/24"], &[]);
         assert_eq!(stage.bridge("gbr1", &["10.9.1.1/24"]), first);
-        assert_eq!(stage.host.find_bridge(&name("gbr1")).expect("found"), Some(first.clone()));
+        assert_eq!(
+            stage.host.find_bridge(&name("gbr1")).expect("found"),
+            Some(first.clone()),
+            "found by its name, gateways and all"
+        );
         stage.host.remove_bridge(&first.name).expect("removed");
         stage.host.remove_bridge(&first.name).expect("removed again");
         assert_eq!(stage.host.find_bridge(&name("gbr1")).expect("asked"), None);

@@ -3,7 +3,7 @@
 
 use gantry_linux::Errno;
 use gantry_network::nftables::PortForward;
-use gantry_network::{Interface, Netns, mac_of};
+use gantry_network::{Interface, Netns, SEGMENT_ENDPOINTS_MAX, mac_of};
 use gantry_types::{Class, Classified, PortRange, Protocol};
 
 use crate::rules::ruleset;
@@ -12,13 +12,12 @@ use crate::stage::{
 };
 
 #[test]
-fn a_network_goes_on_in_a_second_segment_when_its_bridge_has_no_more_ports() {
+fn a_network_goes_on_in_a_second_segment_beside_a_full_one() {
     on_stage(|stage| {
         let mut red = stage.network(1);
         // Links only: the bridge counts ports, not namespaces.
         let mut crowd = Netns::make().expect("namespace");
-        let mut full = None;
-        for number in 0..1100 {
+        let mut add = |number: usize| {
             let interface = Interface {
                 name: name(&format!("eth{number}")),
                 mac: None,
@@ -26,21 +25,10 @@ fn a_network_goes_on_in_a_second_segment_when_its_bridge_has_no_more_ports() {
                 addresses: vec![],
                 routes: vec![],
             };
-            // One port is left for the tie to the next segment, as the engine's limit leaves one.
-            let port = name(&format!("gvc{number}"));
-            if let Err(error) = stage.host.attach(&red.bridge, &port, &mut crowd, &interface) {
-                full = Some((number, error));
-                break;
-            }
-        }
-        let (number, error) = full.expect("a bridge ends at 1,023 ports");
-        assert_eq!(
-            (number, error.class(), error.errno()),
-            (1023, Class::ResourceExhausted, Some(Errno::XFULL))
-        );
-        assert_eq!(stage.host.link(&name("gvc1023")).expect("asked"), None, "nothing is left of it");
-        for number in 0..3 {
-            stage.host.detach(&name(&format!("gvc{number}"))).expect("room again");
+            stage.host.attach(&red.bridge, &name(&format!("gvc{number}")), &mut crowd, &interface)
+        };
+        for number in 0..SEGMENT_ENDPOINTS_MAX {
+            add(number).expect("room");
         }
         let a = stage.member(&red, 2);
         let mac = mac_of(ip("10.9.1.1"));
@@ -64,6 +52,27 @@ fn a_network_goes_on_in_a_second_segment_when_its_bridge_has_no_more_ports() {
         stage.host.remove_bridge(&red.bridge.name).expect("removed");
         let names: Vec<_> = stage.host.links().expect("links").into_iter().map(|link| link.name).collect();
         assert!(!names.contains(&segment.name) && !names.iter().any(|name| name.as_str().starts_with("gbn")));
+    });
+}
+
+#[test]
+fn a_bridge_without_a_port_left_says_so_and_leaves_nothing() {
+    on_stage(|stage| {
+        let bridge = stage.bridge("gbr1", &["10.9.1.1/24"]);
+        let mut crowd = Netns::make().expect("namespace");
+        let mut attach = |number: u32| {
+            let inside = name(&format!("eth{number}"));
+            let interface =
+                Interface { name: inside, mac: None, mtu: None, addresses: vec![], routes: vec![] };
+            stage.host.attach(&bridge, &name(&format!("gvc{number}")), &mut crowd, &interface)
+        };
+        for number in 0..1023 {
+            attach(number).expect("a port is left");
+        }
+        let error = attach(1023).expect_err("BR_MAX_PORTS");
+        assert_eq!((error.class(), error.errno()), (Class::ResourceExhausted, Some(Errno::XFULL)));
+        assert!(error.to_string().starts_with("making link eth1023 with its end gvc1023"), "{error}");
+        assert_eq!(stage.host.link(&name("gvc1023")).expect("asked"), None);
     });
 }
 
