@@ -18,6 +18,13 @@ use super::prepare::{ReadyStep, propagation};
 use super::{Operation, beneath, device};
 use crate::plan;
 
+/// Where the kernel's own filesystems are.
+const KERNEL: [&CStr; 2] = [c"/proc", c"/sys"];
+
+fn kernel_place(target: &CStr) -> Option<usize> {
+    KERNEL.iter().position(|place| *place == target)
+}
+
 /// What failed in a step: which item of it, and why.
 pub(super) type Failed = (u32, Errno);
 
@@ -34,6 +41,9 @@ pub(super) struct Setup<'a> {
     pub(super) terminal: Option<plan::Terminal>,
     pub(super) pty: Option<Pty>,
     devpts: Option<OwnedFd>,
+    /// What is mounted at `/proc` and `/sys`. Paths below are resolved from there: whoever can rename in the
+    /// root filesystem could lead them elsewhere after the mount (CVE-2019-19921).
+    kernel: [Option<OwnedFd>; KERNEL.len()],
     proc: Option<ProcFs>,
     empty: Option<OwnedFd>,
     null_attached: bool,
@@ -54,6 +64,7 @@ impl<'a> Setup<'a> {
             in_cgroup: false,
             pty: None,
             devpts: None,
+            kernel: [const { None }; KERNEL.len()],
             proc: None,
             empty: None,
             null_attached: false,
@@ -70,6 +81,9 @@ impl<'a> Setup<'a> {
             ReadyStep::Bind { tree, folder, target, may_be_proc } => {
                 let place = if *folder { beneath::folder } else { beneath::file };
                 let place = place(self.root, target).map_err(one)?;
+                if let Some(at) = kernel_place(target) {
+                    self.kernel[at] = Some(rustix::io::fcntl_dupfd_cloexec(tree, 0).map_err(one)?);
+                }
                 attach(tree.as_fd(), place.as_fd(), *may_be_proc).map_err(one)
             }
             ReadyStep::Device { device, path } => device::make(self.root, device, path).map_err(one),
@@ -115,6 +129,8 @@ impl<'a> Setup<'a> {
         attach(mounted.as_fd(), place.as_fd(), may_be_proc)?;
         if step.fstype == "devpts" {
             self.devpts = Some(mounted);
+        } else if let Some(at) = kernel_place(target) {
+            self.kernel[at] = Some(mounted);
         }
         Ok(())
     }
@@ -143,13 +159,25 @@ impl<'a> Setup<'a> {
         Ok(())
     }
 
+    fn find(&self, path: &CStr) -> Result<OwnedFd, Errno> {
+        let bytes = path.to_bytes_with_nul();
+        for (top, mount) in KERNEL.iter().zip(&self.kernel) {
+            let rest = bytes.strip_prefix(top.to_bytes());
+            if let (Some(rest), Some(mount)) = (rest.filter(|rest| rest.starts_with(b"/")), mount) {
+                let rest = CStr::from_bytes_with_nul(rest).map_err(|_| Errno::INVAL)?;
+                return beneath::open(mount.as_fd(), rest);
+            }
+        }
+        beneath::open(self.root, path)
+    }
+
     fn each(
         &mut self,
         paths: &[CString],
         act: fn(&mut Self, &OwnedFd) -> Result<(), Errno>,
     ) -> Result<(), Failed> {
         for (item, path) in (0..).zip(paths) {
-            match beneath::open(self.root, path) {
+            match self.find(path) {
                 Ok(found) => act(self, &found).map_err(|errno| (item, errno))?,
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(errno) => return Err((item, errno)),

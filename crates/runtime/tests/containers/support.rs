@@ -79,6 +79,11 @@ impl Bundle {
         self.folder.path().join("lower").join(path)
     }
 
+    /// The folder that everything of it is in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A path beside the root filesystem, on the host.
     pub(crate) fn host(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
