@@ -1,9 +1,9 @@
 //! Links: made in place, found again, counted, taken away.
 
-use gantry_network::{BridgeSpec, Interface, Netns, Route};
-use gantry_types::{Class, Classified, MacAddress};
+use gantry_network::{BridgeSpec, ChildMode, Host, Interface, Netns, Route, SubnetPool, choose_subnet};
+use gantry_types::{Class, Classified, MacAddress, Protocol};
 
-use crate::stage::{PATIENCE, Server, at, ip, name, net, on_stage, tcp, udp};
+use crate::stage::{PATIENCE, Server, at, ip, name, net, on_stage, set, tcp, udp};
 
 #[test]
 fn containers_on_a_bridge_and_the_host_reach_each_other_on_both_families() {
@@ -99,5 +99,126 @@ fn a_running_container_gets_a_second_link_and_loses_it() {
         let names: Vec<String> =
             again.links().expect("listed").into_iter().map(|link| link.name.to_string()).collect();
         assert_eq!(names, ["lo", "eth0"]);
+    });
+}
+
+#[test]
+fn a_macvlan_link_is_made_in_place_and_reaches_the_outside_directly() {
+    on_stage(|stage| {
+        // The trunk plays the host: its eth0 is the parent.
+        let mut trunk = Netns::make().expect("namespace");
+        let uplink = stage.host.find_bridge(&name("uplink")).expect("asked").expect("there");
+        let link = |addresses: &[&str]| Interface {
+            name: name("eth0"),
+            mac: None,
+            mtu: None,
+            addresses: addresses.iter().map(|address| net(address)).collect(),
+            routes: vec![],
+        };
+        stage.host.attach(&uplink, &name("up2"), &mut trunk, &link(&[])).expect("trunk");
+        let mut inside = Netns::make().expect("namespace");
+        trunk
+            .run(|| {
+                let host = Host::new();
+                let interface = Interface {
+                    mac: Some(MacAddress::local([2, 9, 9, 9, 9, 9])),
+                    ..link(&["198.51.100.77/24", "2001:db8:51::77/64"])
+                };
+                host.attach_child(&name("eth0"), ChildMode::MacvlanBridge, &mut inside, &interface)
+                    .expect("macvlan");
+                let missing =
+                    host.attach_child(&name("eth7"), ChildMode::MacvlanBridge, &mut inside, &interface);
+                assert_eq!(missing.expect_err("no parent").reason(), "LINK_MISSING");
+            })
+            .expect("run");
+        let _servers = [Server::tcp(&stage.outside, at("::", 80))];
+        for (outside, own) in [("198.51.100.2", "198.51.100.77"), ("2001:db8:51::2", "2001:db8:51::77")] {
+            assert_eq!(tcp(&inside, at(outside, 80), PATIENCE).expect("tcp"), ip(own));
+        }
+        inside.remove_link(&name("eth0")).expect("removed");
+        inside.remove_link(&name("eth0")).expect("removed again");
+        assert_eq!(inside.links().expect("links").len(), 1);
+    });
+}
+
+#[test]
+fn ipvlan_is_made_or_refused_as_what_this_kernel_lacks() {
+    on_stage(|stage| {
+        let bridge = stage.bridge("gbr6", &["10.9.6.1/24"]);
+        let trunk = stage.guest(&bridge, "gv6", &["10.9.6.2/24"], &[]);
+        let mut inside = Netns::make().expect("namespace");
+        let interface = Interface {
+            name: name("eth0"),
+            mac: None,
+            mtu: None,
+            addresses: vec![net("10.9.6.3/24")],
+            routes: vec![],
+        };
+        let made = trunk
+            .netns
+            .run(|| Host::new().attach_child(&name("eth0"), ChildMode::IpvlanL2, &mut inside, &interface))
+            .expect("run");
+        match made {
+            Ok(()) => {
+                let _server = Server::tcp(&stage.here, at("10.9.6.1", 80));
+                assert_eq!(tcp(&inside, at("10.9.6.1", 80), PATIENCE).expect("tcp"), ip("10.9.6.3"));
+            }
+            Err(error) => {
+                assert_eq!((error.class(), error.reason()), (Class::Unimplemented, "LINK_KIND_MISSING"));
+                assert_eq!(error.to_string(), "this kernel has no ipvlan links");
+                assert_eq!(inside.links().expect("links").len(), 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn forwarding_is_switched_on_without_losing_the_routers_of_the_host() {
+    on_stage(|stage| {
+        for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            set(setting, "0");
+        }
+        set("ipv6/conf/uplink/accept_ra", "1");
+        for ipv6 in [false, true, true] {
+            stage.host.enable_forwarding(ipv6).expect("forwarding");
+        }
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/{name}")).expect("read");
+        assert_eq!(read("ipv4/ip_forward"), "1\n");
+        assert_eq!(read("ipv6/conf/all/forwarding"), "1\n");
+        assert_eq!(read("ipv6/conf/uplink/accept_ra"), "2\n", "hears its routers though it forwards");
+        assert_eq!(read("ipv6/conf/default/accept_ra"), "1\n", "links to come are not ours");
+    });
+}
+
+#[test]
+fn a_port_that_a_program_of_the_host_has_is_not_free() {
+    on_stage(|stage| {
+        let free = |protocol, address: &str, port| {
+            stage.host.port_is_free(protocol, ip(address), port).expect("tried")
+        };
+        let _tcp = Server::tcp(&stage.here, at("127.0.0.1", 8080));
+        let _udp = Server::udp(&stage.here, at("::1", 53));
+        assert!(!free(Protocol::Tcp, "127.0.0.1", 8080) && !free(Protocol::Tcp, "0.0.0.0", 8080));
+        assert!(free(Protocol::Tcp, "::", 8080) && free(Protocol::Udp, "127.0.0.1", 8080));
+        assert!(!free(Protocol::Udp, "::", 53) && free(Protocol::Udp, "0.0.0.0", 53));
+        assert!(free(Protocol::Sctp, "0.0.0.0", 8080));
+        let foreign = stage.host.port_is_free(Protocol::Tcp, ip("192.0.2.1"), 80).expect_err("not ours");
+        assert_eq!(foreign.class(), Class::InvalidArgument);
+        assert!(foreign.hint().is_some_and(|hint| hint.contains("no address of this host")));
+        assert_eq!(stage.host.ephemeral_ports().expect("range").to_string(), "32768-60999");
+    });
+}
+
+#[test]
+fn the_hosts_routes_are_known_so_that_no_network_overlaps_them() {
+    on_stage(|stage| {
+        let _bridge = stage.bridge("gbr7", &["10.208.0.1/20", "fd07::1/64"]);
+        let routed = stage.host.routed_subnets().expect("routes");
+        assert_eq!(
+            routed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.208.0.0/20", "198.51.100.0/24", "2001:db8:51::/64", "fd07::/64",]
+        );
+        let pools = SubnetPool::defaults([0; 5]);
+        assert_eq!(choose_subnet(&pools, false, &routed), Some(net("10.208.16.0/20")));
     });
 }
