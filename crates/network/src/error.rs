@@ -139,6 +139,15 @@ pub enum Attempt {
         /// What is carried.
         protocol: Protocol,
     },
+    /// Forgetting the flows that an address answers.
+    ForgetFlowsOf(IpAddr),
+    /// Forgetting the flows to a port.
+    ForgetFlowsTo {
+        /// The port.
+        port: u16,
+        /// What is carried.
+        protocol: Protocol,
+    },
     /// A change of the nftables table.
     Rules {
         /// What the message does.
@@ -171,6 +180,10 @@ impl fmt::Display for Attempt {
             }
             Self::RemoveRoute { destination, link } => {
                 write!(f, "removing the route to {destination} through {link}")
+            }
+            Self::ForgetFlowsOf(address) => write!(f, "forgetting the flows of {address}"),
+            Self::ForgetFlowsTo { port, protocol } => {
+                write!(f, "forgetting the flows to port {port}/{protocol}")
             }
             Self::TryPort { address, protocol } => write!(f, "trying port {address}/{protocol}"),
             Self::Rules { what, object, place } => {

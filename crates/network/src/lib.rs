@@ -2,7 +2,7 @@
 //! reads. Blocking; works in the network namespace of the calling thread. No store, no daemon, no API.
 //!
 //! Read `namespace`, `bridge` and `attach` for links, `nftables` for rules and ports, `subnet`, `address` and `port`
-//! for what is given out, `observe` for what is there.
+//! for what is given out, `flow` for connections that must end, `observe` for what is there.
 
 pub mod netd;
 
@@ -14,6 +14,8 @@ mod attach;
 mod bridge;
 #[cfg(feature = "engine")]
 mod error;
+#[cfg(feature = "engine")]
+mod flow;
 #[cfg(feature = "engine")]
 mod forwarding;
 #[cfg(feature = "engine")]

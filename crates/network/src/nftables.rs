@@ -28,6 +28,7 @@ mod network;
 mod port;
 mod set;
 
+pub(crate) use attribute::{FAMILY_HEADER, Writer};
 pub use base::base;
 pub use network::NetworkRules;
 pub use port::PortForward;

@@ -9,6 +9,7 @@ use gantry_linux::Errno;
 use rtnetlink::sys::{Socket, SocketAddr, protocols};
 use rustix::net::{RecvFlags, SendFlags, sockopt};
 
+use super::Attributes;
 use crate::error::{Attempt, NetworkError, Result, syscall};
 
 /// `struct nlmsghdr`.
@@ -192,10 +193,13 @@ impl Refusal {
         if code == 0 {
             return None;
         }
+        /// NLMSGERR_ATTR_MSG.
+        const TEXT: u16 = 1;
+        let text = |value: &[u8]| String::from_utf8_lossy(value).trim_end_matches('\0').to_owned();
         let attributes = if flags & ACK_TLVS == 0 { &[] } else { body.get(4 + HEADER..).unwrap_or(&[]) };
         Some(Self {
             place,
-            explanation: explanation(attributes),
+            explanation: Attributes(attributes).value(TEXT).map(text),
             errno: Errno::from_raw_os_error(code.saturating_neg()),
         })
     }
@@ -204,20 +208,6 @@ impl Refusal {
     pub(crate) fn of(self, attempt: Attempt) -> NetworkError {
         NetworkError::Refused { attempt, explanation: self.explanation, errno: self.errno }
     }
-}
-
-/// NLMSGERR_ATTR_MSG.
-fn explanation(mut attributes: &[u8]) -> Option<String> {
-    while let Some(header) = attributes.get(..4) {
-        let size = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]);
-        let value = attributes.get(4..size)?;
-        if kind == 1 {
-            return Some(String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
-        }
-        attributes = attributes.get(aligned(size)..).unwrap_or(&[]);
-    }
-    None
 }
 
 fn length(header: &[u8]) -> usize {

@@ -8,6 +8,7 @@ use super::TABLE;
 use super::attribute::{FAMILY_HEADER, Verb, Writer};
 use crate::error::{Attempt, NetworkError, Result};
 use crate::host::Host;
+use crate::netlink::Attributes;
 use crate::netlink::socket::{ACK, CREATE, Connection, Family, HEADER, Messages};
 
 impl Host {
@@ -104,14 +105,7 @@ fn describe(message: &[u8], place: u32) -> Attempt {
 
 /// The name behind the table's: of a set, of a rule's chain.
 fn second_text(message: &[u8]) -> String {
-    let mut attributes = message.get(HEADER + FAMILY_HEADER..).unwrap_or_default();
-    while let [low, high, kind, _, rest @ ..] = attributes {
-        let length = usize::from(u16::from_ne_bytes([*low, *high]));
-        let value = rest.get(..length.saturating_sub(4)).unwrap_or_default();
-        if *kind == 2 {
-            return String::from_utf8_lossy(value).trim_end_matches('\0').to_owned();
-        }
-        attributes = attributes.get(crate::netlink::socket::aligned(length).max(4)..).unwrap_or_default();
-    }
-    String::new()
+    let attributes = Attributes(message.get(HEADER + FAMILY_HEADER..).unwrap_or_default());
+    let text = attributes.value(2).unwrap_or_default();
+    String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()
 }

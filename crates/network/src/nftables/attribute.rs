@@ -42,7 +42,14 @@ impl Writer {
         self.framed(kind, 0, [0, 0, 0, SUBSYSTEM.to_be_bytes()[1]], |_| {});
     }
 
-    fn framed(&mut self, kind: u16, flags: u16, family: [u8; FAMILY_HEADER], body: impl FnOnce(&mut Self)) {
+    /// One message of nfnetlink.
+    pub(crate) fn framed(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: [u8; FAMILY_HEADER],
+        body: impl FnOnce(&mut Self),
+    ) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; HEADER]);
         self.bytes.extend_from_slice(&family);
