@@ -13,15 +13,30 @@ use crate::outcome::Outcome;
 use crate::programs::program;
 use crate::wait::{seconds, until};
 
-/// The command line `gantry --host unix://<socket> <args>`, not yet started.
+/// The command line `gantry --host unix://<socket> <args>`, not yet started; without a network where a container would
+/// get one of the machine's.
 #[must_use]
 pub fn gantry(socket: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program("gantry"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("GANTRY_HOST", format!("unix://{}", socket.display()));
-    command.args(args);
+    match args.split_first() {
+        // A daemon in the machine's own network namespace shall make no bridge there.
+        Some((verb @ (&"run" | &"create"), rest))
+            if !socket.with_file_name(NETWORKED).exists()
+                && !rest.iter().any(|word| word.starts_with("--net")) =>
+        {
+            command.args([verb, "--network", "none"]).args(rest);
+        }
+        _ => {
+            command.args(args);
+        }
+    }
     command
 }
+
+/// A file beside the socket of a daemon that has a network namespace of its own.
+pub(crate) const NETWORKED: &str = "networked";
 
 /// Runs a command with nothing on standard input and gathers what it says; fails when it takes longer than a minute.
 pub fn run(command: &mut Command) -> Result<Outcome> {

@@ -53,6 +53,10 @@ enum Command {
     Wait(commands::wait::Args),
     /// Give a container another name
     Rename(commands::rename::Args),
+    /// Make and look after networks
+    Network(commands::network::Args),
+    /// List, add and take back published ports of a container
+    Port(commands::port::Args),
     /// Fetch an image from its registry
     Pull(commands::pull::Args),
     /// List images
@@ -92,6 +96,8 @@ impl Cli {
             Command::Attach(args) => commands::attach::run(args, &session).await,
             Command::Wait(args) => commands::wait::run(args, &session).await,
             Command::Rename(args) => commands::rename::run(args, &session).await,
+            Command::Network(args) => commands::network::run(args, &session).await,
+            Command::Port(args) => commands::port::run(args, &session).await,
             Command::Pull(args) => commands::pull::run(args, &session).await,
             Command::Images(args) => commands::images::run(args, &session).await,
             Command::Rmi(args) => commands::rmi::run(args, &session).await,

@@ -6,6 +6,7 @@ use gantry_api::connect::{self, Address};
 use gantry_api::containers::v1::container_service_client::ContainerServiceClient;
 use gantry_api::events::v1::event_service_client::EventServiceClient;
 use gantry_api::images::v1::image_service_client::ImageServiceClient;
+use gantry_api::networks::v1::network_service_client::NetworkServiceClient;
 use gantry_api::system::v1::system_service_client::SystemServiceClient;
 use gantry_types::MESSAGE_BYTES_MAX;
 use tokio::sync::OnceCell;
@@ -57,6 +58,10 @@ impl Session {
 
     pub(crate) async fn images(&self) -> Result<ImageServiceClient<Channel>, Failure> {
         Ok(ImageServiceClient::new(self.channel().await?).max_decoding_message_size(4 * MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) async fn networks(&self) -> Result<NetworkServiceClient<Channel>, Failure> {
+        Ok(NetworkServiceClient::new(self.channel().await?))
     }
 
     pub(crate) async fn events(&self) -> Result<EventServiceClient<Channel>, Failure> {

@@ -23,6 +23,10 @@ use crate::error::Error;
 use crate::events::EventLog;
 use crate::layout::Layout;
 use crate::metrics::Metrics;
+use crate::networks::Networks;
+use crate::networks::tables::{
+    ADDRESSES, ENDPOINTS, HOST_PORTS, NETWORK_NAMES, NETWORKS, PUBLISHED, SANDBOXES,
+};
 use crate::pulls::Pulls;
 use crate::requests::Requests;
 use crate::tables::{
@@ -49,6 +53,7 @@ pub(crate) struct Daemon {
     pub containers: Containers,
     pub snapshotter: Arc<dyn Snapshotter>,
     pub pulls: Arc<Pulls>,
+    pub networks: Networks,
     pub filters: filters::Filters,
     pub host: HostFacts,
     pub cgroups: cgroup::Host,
@@ -71,6 +76,13 @@ pub(crate) fn schema() -> Schema {
         .with(&EVENTS)
         .with(&LEASES)
         .with(&REQUESTS)
+        .with(&NETWORKS)
+        .with(&NETWORK_NAMES)
+        .with(&ENDPOINTS)
+        .with(&ADDRESSES)
+        .with(&PUBLISHED)
+        .with(&HOST_PORTS)
+        .with(&SANDBOXES)
 }
 
 /// Constructs the daemon. Nothing runs yet but the store's writer.
@@ -83,6 +95,7 @@ pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
         Arc::new(Overlayfs::open(&layout.root().join("snapshots/overlayfs")).map_err(with_hint)?);
     let blocking = Blocking::new(BLOCKING_MAX);
     let pulls = Arc::new(Pulls::open(&config, layout.root(), Arc::clone(&snapshotter))?);
+    let networks = Networks::new(&config.networks, layout.state()).map_err(with_hint)?;
     let host = host::look().map_err(with_hint)?;
     let mounts = CgroupMounts::read().context("cannot read where cgroups are mounted")?;
     let cgroups = cgroup::Host::of(&mounts).map_err(with_hint)?;
@@ -94,6 +107,7 @@ pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
         containers: Containers::default(),
         snapshotter,
         pulls,
+        networks,
         filters: filters::Filters::default(),
         host,
         cgroups,

@@ -19,6 +19,7 @@ mod logging;
 mod logs;
 mod metrics;
 mod names;
+mod networks;
 mod pulls;
 mod reconcile;
 mod recover;

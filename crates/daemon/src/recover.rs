@@ -1,14 +1,17 @@
 //! What the daemon does at its start: take away what crashes left, and find out for every container what
 //! became of it. It answers clients only when each is at rest or runs under a supervisor again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_store::Page;
-use gantry_types::{ContainerId, Namespace};
+use gantry_types::{ContainerId, Namespace, SandboxId};
 use tokio::sync::oneshot;
 
 use crate::assemble::{Daemon, with_hint};
+use crate::networks::tables::{Owner, SANDBOXES};
+use crate::networks::{address, sandbox};
 use crate::supervisor::{self, Found};
 use crate::sweep;
 use crate::tables::{CONTAINER_STATUS, CONTAINERS};
@@ -37,6 +40,28 @@ pub(crate) async fn recover(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
     take_away_leftovers(daemon).await
 }
 
+/// What the kernel and netd have of containers that do not run, and of sandboxes and networks that are no more.
+fn sweep_networks(daemon: &Daemon) -> anyhow::Result<()> {
+    let mut alive = HashSet::new();
+    let mut note = |owner: &Owner| {
+        let endpoints = daemon.store.view(|tx| address::of_owner(tx, owner));
+        alive.extend(endpoints.into_iter().map(|endpoint| endpoint.id.to_string()));
+    };
+    for ((namespace, id), status) in daemon.store.scan(&CONTAINER_STATUS, &Page::all()) {
+        if status.value.state.is_alive() {
+            note(&Owner::Container(namespace, id));
+        }
+    }
+    let sandboxes = daemon.store.scan(&SANDBOXES, &Page::all());
+    let is_known = |id: &SandboxId| sandboxes.iter().any(|((_, known), _)| known == id);
+    for id in sandbox::sweep(daemon.layout.state(), is_known).map_err(with_hint)? {
+        if let Some(((namespace, id), _)) = sandboxes.iter().find(|((_, known), _)| *known == id) {
+            note(&Owner::Sandbox(namespace.clone(), id.clone()));
+        }
+    }
+    daemon.networks.sweep(&daemon.store, &alive).map_err(with_hint)
+}
+
 /// Bundles, cgroups and half-done snapshots that no record knows: of creates and removals cut off by a crash.
 async fn take_away_leftovers(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
     let worker = Arc::clone(daemon);
@@ -59,7 +84,7 @@ async fn take_away_leftovers(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
                 let cgroup = worker.cgroup_path(&namespace, &id);
                 sweep::sweep(&bundle, &cgroup, &worker.cgroups).map_err(with_hint)?;
             }
-            Ok(())
+            sweep_networks(&worker)
         })
         .await
 }

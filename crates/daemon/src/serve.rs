@@ -17,7 +17,7 @@ use tonic::transport::Server;
 
 use crate::assemble::{self, Daemon};
 use crate::config::Config;
-use crate::{metrics, recover, rpc};
+use crate::{metrics, networks, recover, rpc};
 use connection::Connections;
 
 /// How long open calls may go on after the daemon was told to end.
@@ -61,6 +61,8 @@ async fn live(config: Config) -> anyhow::Result<()> {
         metrics::serve(Arc::clone(&daemon), daemon.config.metrics.address.clone()).await?;
     }
     recover::recover(&daemon).await?;
+    networks::keeper::keep(&daemon);
+    daemon.fill_namespaces();
     let server = serve(&daemon, listener).await?;
     ready(&daemon);
     let ended = tokio::select! {

@@ -115,6 +115,10 @@ pub(crate) enum EventKind {
     ImageRemove,
     LeaseCreate,
     LeaseRemove,
+    NetworkCreate,
+    NetworkRemove,
+    NetworkConnect,
+    NetworkDisconnect,
 }
 
 /// What keeps resources from being collected.

@@ -101,8 +101,8 @@ impl TryFrom<v1::ContainerOptions> for ContainerOptions {
             annotations: request::bounded_map("annotations", given.annotations)?,
             extra_hosts: check::list("extra_hosts", given.extra_hosts, 256, extra_host)?,
             dns: check::list("dns", given.dns, DNS_SERVERS_MAX, |text| address("", text))?,
-            dns_search: check::list("dns_search", given.dns_search, 32, |text| resolver_word(text))?,
-            dns_options: check::list("dns_options", given.dns_options, 32, |text| resolver_word(text))?,
+            dns_search: check::list("dns_search", given.dns_search, 32, resolver_word)?,
+            dns_options: check::list("dns_options", given.dns_options, 32, resolver_word)?,
             volatile_rootfs: given.volatile_rootfs,
         })
     }

@@ -101,14 +101,14 @@ impl TryFrom<v1::NetworkOptions> for NetworkOptions {
             subnets,
             internal: given.internal,
             mtu: mtu.map(|mtu| u32::try_from(mtu).expect("it is at most 65535")),
-            bridge: bridge(given.bridge.unwrap_or_default()).map_err(|error| error.inside("bridge"))?,
+            bridge: bridge(&given.bridge.unwrap_or_default()).map_err(|error| error.inside("bridge"))?,
             parent: parent(driver, given.parent).map_err(|error| error.inside("parent"))?,
             labels: Labels::new(),
         })
     }
 }
 
-fn bridge(given: v1::BridgeOptions) -> Result<BridgeOptions, InvalidField> {
+fn bridge(given: &v1::BridgeOptions) -> Result<BridgeOptions, InvalidField> {
     Ok(BridgeOptions {
         name: interface("name", &given.name)?,
         inter_container: !given.isolated_endpoints,
@@ -276,12 +276,12 @@ pub(super) fn mode(
     sandbox: &str,
     networks: Vec<v1::NetworkAttachment>,
 ) -> Result<NetworkMode, InvalidField> {
+    use containers::v1::NetworkMode as Given;
     let given = check::known::<containers::v1::NetworkMode>("network", "NetworkMode", mode)?;
     let networks: Vec<_> = check::list("networks", networks, ATTACHMENTS_MAX, TryInto::try_into)?;
     let allowed = |is_empty: bool, name: &str, other: &'static str| {
         if is_empty { Ok(()) } else { Err(InvalidField::new(name, FieldProblem::Conflict { other })) }
     };
-    use containers::v1::NetworkMode as Given;
     if given != Given::Container {
         allowed(container.is_empty(), "network_container", "network, which is not NETWORK_MODE_CONTAINER")?;
     }

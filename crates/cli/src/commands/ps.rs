@@ -14,7 +14,8 @@ use crate::show::container::{header, row};
 use crate::show::template::Template;
 
 /// What is shown unless a format is given.
-const COLUMNS: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
+const COLUMNS: &str =
+    "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 
 const FILTERS: [(&str, Meaning); 6] = [
     ("id", Meaning::Contains("id")),

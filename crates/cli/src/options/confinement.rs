@@ -1,9 +1,7 @@
 //! The flags that decide what a container may reach: namespaces, capabilities, seccomp, sysctls.
 
 use clap::Args;
-use gantry_api::containers::v1::{
-    ContainerOptions, NamespaceMode, NetworkMode, Seccomp, SeccompMode, SecurityOptions,
-};
+use gantry_api::containers::v1::{ContainerOptions, NamespaceMode, Seccomp, SeccompMode, SecurityOptions};
 
 use crate::failure::Failure;
 use crate::parse::pair::strict;
@@ -11,9 +9,6 @@ use crate::parse::pair::strict;
 /// Flags of confinement.
 #[derive(Debug, Args)]
 pub(crate) struct ConfinementFlags {
-    /// Network: none or host
-    #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "none")]
-    network: String,
     /// Pid namespace: private or host
     #[arg(long, value_name = "MODE", default_value = "private")]
     pid: String,
@@ -53,7 +48,6 @@ impl ConfinementFlags {
             apply(&mut security, option)?;
         }
         Ok(ContainerOptions {
-            network: network(&self.network)?.into(),
             pid_mode: mode("pid", &self.pid)?.into(),
             ipc_mode: mode("ipc", &self.ipc)?.into(),
             uts_mode: mode("uts", &self.uts)?.into(),
@@ -61,15 +55,6 @@ impl ConfinementFlags {
             sysctls: self.sysctl.into_iter().collect(),
             ..ContainerOptions::default()
         })
-    }
-}
-
-fn network(text: &str) -> Result<NetworkMode, Failure> {
-    match text {
-        "none" => Ok(NetworkMode::None),
-        "host" => Ok(NetworkMode::Host),
-        other => Err(Failure::new(format!("network {other:?} is not available yet"))
-            .hint("use --network none or --network host")),
     }
 }
 
@@ -125,11 +110,5 @@ mod tests {
         for option in ["apparmor=x", "seccomp=/no/such/file", "x", "systempaths=y"] {
             assert!(apply(&mut SecurityOptions::default(), option).is_err(), "{option}");
         }
-    }
-
-    #[test]
-    fn networks_that_do_not_exist_yet_are_refused_with_a_hint() {
-        assert!(network("bridge").expect_err("not yet").hint.is_some());
-        assert_eq!(network("host").expect("known"), NetworkMode::Host);
     }
 }

@@ -1,6 +1,7 @@
 //! The flags that `run` and `create` share, with docker's names, and the request that they make.
 
 mod confinement;
+mod network;
 
 use clap::Args;
 use gantry_api::containers::v1::{
@@ -62,6 +63,8 @@ pub(crate) struct ContainerFlags {
     limits: LimitFlags,
     #[command(flatten)]
     confinement: confinement::ConfinementFlags,
+    #[command(flatten)]
+    network: network::NetworkFlags,
     /// Name of the container; made up when left out
     #[arg(long)]
     name: Option<String>,
@@ -248,7 +251,7 @@ impl ContainerFlags {
             namespace: session.namespace(),
             name: self.name.unwrap_or_default(),
             image,
-            options: Some(options),
+            options: Some(self.network.apply(options)?),
             labels: pair::labels(&self.label_file, self.label)?,
             platform: self.platform.unwrap_or_default(),
             request_id: String::new(),

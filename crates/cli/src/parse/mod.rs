@@ -5,6 +5,8 @@ pub(crate) mod environment;
 pub(crate) mod filter;
 pub(crate) mod keys;
 pub(crate) mod mount;
+pub(crate) mod network;
 pub(crate) mod number;
 pub(crate) mod pair;
+pub(crate) mod port;
 pub(crate) mod time;

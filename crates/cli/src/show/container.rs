@@ -6,9 +6,9 @@ use gantry_api::containers::v1::{
     SeccompMode,
 };
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::moment;
+use super::{moment, port};
 
 /// The lower-case word of a container's state.
 pub(crate) fn state(container: &Container) -> &'static str {
@@ -32,12 +32,11 @@ pub(crate) fn row(container: &Container, now: Timestamp, truncate: bool) -> Valu
     }
     let created = container.create_time.unwrap_or_default();
     let labels: Vec<String> = container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let options = container.options.clone().unwrap_or_default();
     json!({
         "ID": id, "Names": container.name, "Image": container.image, "Command": format!("\"{command}\""),
         "CreatedAt": moment::rfc3339(&created), "RunningFor": format!("{} ago", moment::since(&created, now)),
         "State": state(container), "Status": status(container, now), "Labels": labels.join(","),
-        "Networks": network(&options), "Ports": "",
+        "Networks": networks(container), "Ports": port::summary(&container.ports),
     })
 }
 
@@ -71,14 +70,61 @@ fn status(container: &Container, now: Timestamp) -> String {
     }
 }
 
-fn network(options: &ContainerOptions) -> &'static str {
+/// What `--network` would say.
+fn network(options: &ContainerOptions) -> String {
     match options.network() {
-        NetworkMode::Unspecified | NetworkMode::None => "none",
-        NetworkMode::Host => "host",
-        NetworkMode::Container => "container",
-        NetworkMode::Sandbox => "sandbox",
-        NetworkMode::Networks => "networks",
+        NetworkMode::Unspecified | NetworkMode::None => "none".into(),
+        NetworkMode::Host => "host".into(),
+        NetworkMode::Container => format!("container:{}", options.network_container),
+        NetworkMode::Sandbox => format!("sandbox:{}", options.network_sandbox),
+        NetworkMode::Networks => {
+            options.networks.first().map(|place| place.network.clone()).unwrap_or_default()
+        }
     }
+}
+
+/// The names of its networks.
+fn networks(container: &Container) -> String {
+    let names: Vec<&str> =
+        container.endpoints.iter().map(|endpoint| endpoint.network_name.as_str()).collect();
+    if names.is_empty() { network(&container.options.clone().unwrap_or_default()) } else { names.join(",") }
+}
+
+/// `NetworkSettings` of `inspect`.
+fn network_settings(container: &Container) -> Value {
+    let address = |text: &str| text.split_once('/').map_or(String::new(), |(address, _)| address.to_owned());
+    let length =
+        |text: &str| text.split_once('/').and_then(|(_, length)| length.parse::<u8>().ok()).unwrap_or(0);
+    let networks: Map<String, Value> = container
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            let options = endpoint.options.clone().unwrap_or_default();
+            let document = json!({
+                "NetworkID": endpoint.network_id, "EndpointID": endpoint.id, "Gateway": endpoint.ipv4_gateway,
+                "IPAddress": address(&endpoint.ipv4), "IPPrefixLen": length(&endpoint.ipv4),
+                "IPv6Gateway": endpoint.ipv6_gateway, "GlobalIPv6Address": address(&endpoint.ipv6),
+                "GlobalIPv6PrefixLen": length(&endpoint.ipv6), "MacAddress": endpoint.mac,
+                "Aliases": options.aliases, "DNSNames": endpoint.names, "Interface": endpoint.interface,
+                "GwPriority": options.gateway_priority, "Connected": endpoint.connected,
+            });
+            (endpoint.network_name.clone(), document)
+        })
+        .collect();
+    let mut ports: Map<String, Value> = Map::new();
+    for line in port::lines(&container.ports) {
+        let (address, number) = line.host.rsplit_once(':').unwrap_or((&line.host, ""));
+        let binding = json!({"HostIp": address.trim_matches(['[', ']']), "HostPort": number});
+        if let Value::Array(bindings) = ports.entry(line.container()).or_insert_with(|| json!([])) {
+            bindings.push(binding);
+        }
+    }
+    let first = container.endpoints.first().cloned().unwrap_or_default();
+    json!({
+        "IPAddress": address(&first.ipv4), "Gateway": first.ipv4_gateway, "MacAddress": first.mac,
+        "GlobalIPv6Address": address(&first.ipv6), "IPv6Gateway": first.ipv6_gateway,
+        "Ports": ports, "Networks": networks,
+    })
 }
 
 /// The document of `inspect`.
@@ -111,6 +157,7 @@ pub(crate) fn document(container: &Container) -> Value {
         "Driver": "overlayfs",
         "Snapshot": container.snapshot_key,
         "Mounts": options.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "NetworkSettings": network_settings(container),
         "HostConfig": host_config(&options),
         "Config": config(container, &options),
     })

@@ -4,6 +4,8 @@ pub(crate) mod bytes;
 pub(crate) mod container;
 pub(crate) mod image;
 pub(crate) mod moment;
+pub(crate) mod network;
+pub(crate) mod port;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod template;

@@ -3,12 +3,14 @@
 //! Deliberately absent: environment variables, and values that change while the daemon runs.
 
 mod load;
+mod networks;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use load::{Overrides, load};
+pub(crate) use networks::{Networks, Pool};
 
 /// Where the configuration is looked for when no `--config` is given.
 pub(crate) const DEFAULT_PATH: &str = "/etc/gantry/config.toml";
@@ -31,6 +33,8 @@ pub(crate) struct Config {
     pub containers: Containers,
     /// Where images come from.
     pub images: Images,
+    /// Networks and their names.
+    pub networks: Networks,
 }
 
 /// `[grpc]`
@@ -120,6 +124,7 @@ impl Default for Config {
             metrics: Metrics::default(),
             containers: Containers::default(),
             images: Images::default(),
+            networks: Networks::default(),
         }
     }
 }
@@ -208,6 +213,6 @@ impl Config {
         if self.containers.log_segments_max < 2 {
             return Err(("containers.log_segments_max", "must be at least 2"));
         }
-        Ok(())
+        self.networks.check()
     }
 }

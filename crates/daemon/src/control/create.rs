@@ -7,6 +7,7 @@ use std::sync::Arc;
 use gantry_api::convert::ContainerRequest;
 use gantry_types::{ContainerId, ContainerState, Labels};
 
+use super::attach_network;
 use crate::assemble::Daemon;
 use crate::error::Error;
 use crate::names;
@@ -26,6 +27,9 @@ impl Daemon {
     ) -> Result<ContainerId, Error> {
         let name_was_asked = new.name.is_some();
         let mut record = self.check(new)?;
+        if attach_network::needs_default(record.options.network.attachments()) {
+            self.default_network().await?;
+        }
         let key = (record.namespace.clone(), record.id.clone());
         let status = ContainerStatus::new(ContainerState::Creating);
         let (record, commit) = self.store.transaction(|tx| {
@@ -46,6 +50,7 @@ impl Daemon {
                 }
                 record.name = names::with_digits(&record.id);
             }
+            attach_network::take(tx, &self.networks, &mut record)?;
             let name_key = (record.namespace.clone(), record.name.clone());
             tx.insert(&CONTAINERS, &key, record.clone())?;
             tx.insert(&CONTAINER_STATUS, &key, status.clone())?;
@@ -110,6 +115,8 @@ impl Daemon {
             options: new.options,
             created_unix_ns: clock::unix_ns(),
         };
+        let mut record = record;
+        attach_network::resolve_peer(&self.store, &record.namespace, &mut record.options.network)?;
         self.check_spec(&record)?;
         Ok(record)
     }
@@ -121,6 +128,7 @@ impl Daemon {
             tx.remove(&CONTAINERS, &key);
             tx.remove(&CONTAINER_STATUS, &key);
             tx.remove(&CONTAINER_NAMES, &(record.namespace.clone(), record.name.clone()));
+            attach_network::give_back(tx, &record.namespace, &record.id);
             Ok::<_, Error>(())
         });
         if let Err(error) = removed {

@@ -57,11 +57,14 @@ macro_rules! engines {
 
 engines!(
     crate::events::PlaceLost,
+    crate::networks::NetworkProblem,
     gantry_image::PullError,
     gantry_image::content::ContentError,
     gantry_image::import::ImportError,
     gantry_image::registry::CredentialsError,
     gantry_linux::SyscallError,
+    gantry_network::NetworkError,
+    gantry_network::netd::NetdError,
     gantry_runtime::cgroup::CgroupError,
     gantry_runtime::cgroup::CgroupPlanError,
     gantry_runtime::plan::PlanError,

@@ -12,6 +12,7 @@ use super::containers::Named;
 use super::{Service, list};
 use crate::control::folders::snapshot_key;
 use crate::error::Error;
+use crate::networks::tables::Owner;
 use crate::tables::{CONTAINER_STATUS, CONTAINERS, ContainerRecord, ContainerStatus};
 
 /// What lists of containers can be filtered by.
@@ -77,8 +78,8 @@ impl Service {
             error: status.error.clone(),
             hostname: self.daemon.hostname(record),
             snapshot_key: snapshot_key(record).to_string(),
-            endpoints: Vec::new(),
-            ports: Vec::new(),
+            endpoints: self.endpoints_of(record),
+            ports: self.ports_of(&Owner::Container(record.namespace.clone(), record.id.clone())),
         }
     }
 }

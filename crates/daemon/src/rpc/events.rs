@@ -155,7 +155,7 @@ fn kind_text(kind: EventKind) -> Option<&'static str> {
     KINDS.iter().map(|row| names(*row)).find(|(known, _, _)| *known == kind).map(|(_, _, text)| text)
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 20] = [
     Kind::ContainerCreate,
     Kind::ContainerStart,
     Kind::ContainerKill,
@@ -172,6 +172,10 @@ const KINDS: [Kind; 16] = [
     Kind::ImageRemove,
     Kind::LeaseCreate,
     Kind::LeaseRemove,
+    Kind::NetworkCreate,
+    Kind::NetworkRemove,
+    Kind::NetworkConnect,
+    Kind::NetworkDisconnect,
 ];
 
 /// The message's kind, the noun of the resource, and what filters call it.
@@ -193,5 +197,9 @@ fn names(kind: Kind) -> (EventKind, &'static str, &'static str) {
         Kind::ImageRemove => (EventKind::ImageRemove, "image", "image.remove"),
         Kind::LeaseCreate => (EventKind::LeaseCreate, "lease", "lease.create"),
         Kind::LeaseRemove => (EventKind::LeaseRemove, "lease", "lease.remove"),
+        Kind::NetworkCreate => (EventKind::NetworkCreate, "network", "network.create"),
+        Kind::NetworkRemove => (EventKind::NetworkRemove, "network", "network.remove"),
+        Kind::NetworkConnect => (EventKind::NetworkConnect, "network", "network.connect"),
+        Kind::NetworkDisconnect => (EventKind::NetworkDisconnect, "network", "network.disconnect"),
     }
 }

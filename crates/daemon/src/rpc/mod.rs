@@ -10,6 +10,8 @@ mod images;
 mod leases;
 mod list;
 mod logs;
+mod network;
+mod networks;
 mod snapshots;
 mod streams;
 mod system;
@@ -81,6 +83,7 @@ pub(crate) async fn routes(daemon: &Arc<Daemon>) -> anyhow::Result<Routes> {
         snapshots::snapshot_service_server::SnapshotServiceServer,
         events::event_service_server::EventServiceServer,
         leases::lease_service_server::LeaseServiceServer,
+        networks::network_service_server::NetworkServiceServer,
         system::system_service_server::SystemServiceServer,
     );
     Ok(routes)

@@ -10,6 +10,7 @@ use prost::Message;
 use tokio::net::UnixStream;
 
 use super::{ShimConnection, Supervisor};
+use crate::control::attach_network;
 use crate::error::{Chain, Error};
 use crate::reconcile::{self, Host, Step};
 use crate::tables::{CONTAINER_NAMES, CONTAINER_STATUS, CONTAINERS, EventKind};
@@ -131,6 +132,7 @@ impl Supervisor {
     }
 
     pub(super) async fn sweep(&self) -> Result<(), Error> {
+        self.forget_network().await?;
         let bundle = self.daemon.layout.bundle(&self.record.namespace, &self.record.id);
         let cgroup = self.daemon.cgroup_path(&self.record.namespace, &self.record.id);
         let cgroups = self.daemon.cgroups.clone();
@@ -147,6 +149,7 @@ impl Supervisor {
             tx.remove(&CONTAINERS, &key);
             tx.remove(&CONTAINER_STATUS, &key);
             tx.remove(&CONTAINER_NAMES, &name);
+            attach_network::give_back(tx, &record.namespace, &record.id);
             events.append(
                 tx,
                 &record.namespace,

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! record Starting ──────────────── flush ───────────┐
-//!    └─ bundle, spec, plan, spawn the shim ─ Launch ┴─ attachments ─ Start ─ record Running
+//!    ├─ bundle, spec, plan, spawn the shim ─ Launch ┼─ attachments ─ Start ─ record Running
+//!    └─ namespace from the pool ─ links, addresses ─┘
 //! ```
 //!
 //! The record's way to the disk and everything up to the programme's exec go side by side; the exec waits
 //! for both. Whatever fails, the same steps as after an ordinary end clean up.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use gantry_api::shim::v1::{FailureKind, LaunchRequest, LogLimits, StartRequest, StartResponse, Stdio};
@@ -90,8 +92,16 @@ impl Supervisor {
         });
     }
 
-    /// Everything up to the programme's exec.
+    /// Everything up to the programme's exec: the network's links beside the shim's work.
     async fn launch(&mut self) -> Result<(), Error> {
+        let prepared = self.daemon.prepare_network(&self.record).await?;
+        let (daemon, record) = (Arc::clone(&self.daemon), Arc::clone(&self.record));
+        let connected = daemon.connect_network(&record, prepared.unconnected);
+        let (launched, connected) = tokio::join!(self.launch_shim(prepared.descriptor), connected);
+        launched.and(connected)
+    }
+
+    async fn launch_shim(&mut self, network: Option<OwnedFd>) -> Result<(), Error> {
         let launch = self.daemon.prepare_launch(&self.record).await?;
         let connection = ShimConnection::open(&self.daemon.tasks, launch.socket);
         let client = connection.client.clone();
@@ -113,9 +123,9 @@ impl Supervisor {
                 stdin_open: process.stdin_open,
                 console: console.map(Into::into),
             }),
-            network_namespace: false,
+            network_namespace: network.is_some(),
         };
-        client.launch(request, None).await?;
+        client.launch(request, network).await?;
         Ok(())
     }
 

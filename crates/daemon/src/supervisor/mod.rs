@@ -10,6 +10,7 @@ mod attach;
 mod end;
 mod exec;
 mod launch;
+mod network;
 mod record;
 mod shim;
 mod spec;
@@ -17,7 +18,7 @@ mod spec;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gantry_types::{ContainerState, ExecId, ProcessOptions};
+use gantry_types::{ContainerState, EndpointOptions, ExecId, ProcessOptions, PublishedPort};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
@@ -28,6 +29,7 @@ pub(crate) use shim::{ShimClient, ShimConnection, ShimError};
 
 use crate::assemble::Daemon;
 use crate::error::Error;
+use crate::networks::tables::{EndpointRecord, NetworkRecord};
 use crate::reconcile::Step;
 use crate::tables::{ContainerRecord, ContainerStatus, EventKind};
 use record::Pending;
@@ -60,6 +62,12 @@ pub(crate) enum Command {
     Resize { exec: Option<ExecId>, size: TerminalSize, reply: Reply<()> },
     /// Lists its execs, oldest first.
     Execs { reply: Reply<Vec<ExecState>> },
+    /// Gives it a place on one more network.
+    Connect { network: Box<NetworkRecord>, options: Box<EndpointOptions>, reply: Reply<EndpointRecord> },
+    /// Takes its place on a network away.
+    Disconnect { network: Box<NetworkRecord>, reply: Reply<()> },
+    /// Publishes ports and takes others back.
+    Ports { add: Vec<PublishedPort>, remove: Vec<PublishedPort>, reply: Reply<Vec<PublishedPort>> },
     /// Takes over a new record: its name changed.
     Renamed { record: Arc<ContainerRecord> },
 }
@@ -181,7 +189,18 @@ impl Supervisor {
             }
             Command::Resize { exec, size, reply } => drop(reply.send(self.resize(exec.as_ref(), size).await)),
             Command::Execs { reply } => drop(reply.send(Ok(self.list_execs()))),
-            Command::Renamed { record } => self.record = record,
+            Command::Connect { network, options, reply } => {
+                drop(reply.send(self.connect(*network, *options).await));
+            }
+            Command::Disconnect { network, reply } => drop(reply.send(self.disconnect(*network).await)),
+            Command::Ports { add, remove, reply } => drop(reply.send(self.change_ports(add, remove).await)),
+            Command::Renamed { record } => {
+                let before = self.places();
+                self.record = record;
+                if let Err(error) = self.retell(before).await {
+                    tracing::warn!(error = %crate::error::Chain(&error), "a new name does not resolve yet");
+                }
+            }
         }
     }
 

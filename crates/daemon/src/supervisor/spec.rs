@@ -12,11 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gantry_linux::spawn::Spawn;
-use gantry_runtime::plan::{self, PlanInput};
+use gantry_runtime::plan::{self, NamespaceKind, PlanInput};
 use gantry_runtime::spec::{self, ExecInput, GeneratedFiles, HostFacts, SpecInput};
 use gantry_runtime::user::ResolvedUser;
 use gantry_snapshot::Rootfs;
-use gantry_types::ProcessOptions;
+use gantry_types::{NetworkMode, ProcessOptions};
 use oci_spec::runtime::Spec;
 use prost::Message;
 use tokio::net::UnixStream;
@@ -170,6 +170,7 @@ impl Daemon {
             cgroups: self.cgroups.clone(),
             init: record.options.init,
             filter,
+            passed: passed(&record.options.network),
             ..PlanInput::default()
         };
         Ok(plan::compile(spec, &input)?)
@@ -179,9 +180,10 @@ impl Daemon {
         let bundle = self.layout.bundle(&record.namespace, &record.id);
         let write = || -> io::Result<()> {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(bundle.join(files::FOLDER))?;
-            files::write(&bundle, &self.hostname(record), &record.options)
+            Ok(())
         };
-        write().map_err(|source| Error::Io { action: "write the container's bundle", source })
+        write().map_err(|source| Error::Io { action: "make the container's bundle", source })?;
+        self.write_files(record)
     }
 
     /// Starts the shim, whose parent is then init; what connects it is the returned socket.
@@ -203,6 +205,17 @@ impl Daemon {
         ];
         Spawn { programme: self.shim.as_fd(), args: args.into(), env: Vec::new(), descriptors }.start()?;
         Ok(ours)
+    }
+}
+
+/// The namespaces that the daemon makes and the shim passes on.
+fn passed(network: &NetworkMode) -> Vec<NamespaceKind> {
+    match network {
+        NetworkMode::Host => Vec::new(),
+        NetworkMode::None
+        | NetworkMode::Container(_)
+        | NetworkMode::Sandbox(_)
+        | NetworkMode::Networks(_) => vec![NamespaceKind::Network],
     }
 }
 

@@ -19,7 +19,7 @@ mod sysctls;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use gantry_types::{ContainerId, ContainerOptions, ImageConfig, NamespaceMode, Seccomp};
+use gantry_types::{ContainerId, ContainerOptions, ImageConfig, NamespaceMode, NetworkMode, Seccomp};
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec};
 
 pub use capabilities::CapabilitySet;
@@ -172,7 +172,7 @@ fn namespaces(options: &ContainerOptions) -> Vec<LinuxNamespace> {
         (LinuxNamespaceType::Uts, private(options.uts_mode)),
         (LinuxNamespaceType::Ipc, private(options.ipc_mode)),
         (LinuxNamespaceType::Pid, private(options.pid_mode)),
-        (LinuxNamespaceType::Network, options.network.is_private()),
+        (LinuxNamespaceType::Network, options.network != NetworkMode::Host),
     ]
     .into_iter()
     .filter(|(_, own)| *own)

@@ -1,0 +1,67 @@
+//! Networks: joins the engine (`gantry_network`), the store's rows and the files that gantry-netd reads.
+//!
+//! What is asked and what is given (names, subnets, addresses, ports) is in [`tables`], decided within
+//! transactions: [`address`], [`port`], [`record`]. What the kernel and netd have of it is made from those rows
+//! by [`kernel`] and taken away by it, each step repeatable; an endpoint's file beneath `<state>/netd` is the mark
+//! that the kernel may have something of it. [`pool`] keeps network namespaces ready, [`keeper`] keeps netd alive.
+
+pub(crate) mod address;
+pub(crate) mod facts;
+pub(crate) mod keeper;
+pub(crate) mod kernel;
+pub(crate) mod pool;
+pub(crate) mod port;
+mod problem;
+pub(crate) mod record;
+pub(crate) mod sandbox;
+pub(crate) mod sweep;
+pub(crate) mod tables;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use gantry_network::Host;
+use gantry_network::netd::Folder;
+use gantry_types::NetworkId;
+
+pub(crate) use problem::NetworkProblem;
+
+use crate::config;
+use crate::error::Error;
+
+/// What the daemon holds of networks beside the rows.
+#[derive(Debug)]
+pub(crate) struct Networks {
+    pub config: config::Networks,
+    pub cursors: address::Cursors,
+    pub pool: pool::Pool,
+    pub keeper: keeper::Keeper,
+    host: Host,
+    folder: Folder,
+    /// What was done since this daemon started; each network by itself waits for itself.
+    up: Mutex<HashMap<NetworkId, Arc<Mutex<Option<kernel::Up>>>>>,
+    /// Whether the table has its base and the host forwards.
+    prepared: Mutex<bool>,
+}
+
+impl Networks {
+    /// Nothing is made before it is needed but the folder.
+    pub(crate) fn new(config: &config::Networks, state: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            config: config.clone(),
+            cursors: address::Cursors::default(),
+            pool: pool::Pool::new(config.namespaces_ready),
+            keeper: keeper::Keeper::new(config, state),
+            host: Host::new(),
+            folder: Folder::create(state)?,
+            up: Mutex::default(),
+            prepared: Mutex::default(),
+        })
+    }
+
+    /// The subnets that the host reaches by its routes.
+    pub(crate) fn routed(&self) -> Result<Vec<ipnet::IpNet>, Error> {
+        Ok(self.host.routed_subnets()?)
+    }
+}

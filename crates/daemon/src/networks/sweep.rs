@@ -1,0 +1,67 @@
+//! What crashes leave of networks, found by the names that ids give: files of netd's that are nobody's, links
+//! whose endpoint does not run, bridges of networks that are no more. Then the table is loaded anew from the files that
+//! remain, in one batch, so no rule outlives its reason.
+
+use std::collections::HashSet;
+
+use gantry_store::{Page, Store};
+use gantry_types::{InterfaceName, NetworkId};
+
+use super::Networks;
+use super::tables::NETWORKS;
+use crate::error::Error;
+
+impl Networks {
+    /// Takes away everything but what `alive` endpoints (by id) and recorded networks need. Nothing happens
+    /// where no network was used since the machine came up.
+    pub(crate) fn sweep(&self, store: &Store, alive: &HashSet<String>) -> Result<(), Error> {
+        if self.folder().ruleset()?.is_none() {
+            return Ok(());
+        }
+        for id in self.folder().endpoint_ids()? {
+            if !alive.contains(&id) {
+                tracing::info!(id, "an endpoint that nobody has is taken away");
+                self.folder().remove_endpoint(&id)?;
+            }
+        }
+        let networks: Vec<_> =
+            store.scan(&NETWORKS, &Page::all()).into_iter().map(|(_, row)| row.value).collect();
+        let bridges: HashSet<&str> = networks
+            .iter()
+            .filter_map(|network| network.bridge.as_ref())
+            .map(InterfaceName::as_str)
+            .collect();
+        for id in self.folder().network_ids()? {
+            let known =
+                id.parse::<NetworkId>().is_ok_and(|id| networks.iter().any(|network| network.id == id));
+            if known {
+                continue;
+            }
+            tracing::info!(id, "a network that is not recorded is taken away");
+            let file = self.folder().network(&id)?;
+            self.folder().remove_network(&id)?;
+            if let Some(bridge) = file.and_then(|file| file.bridge.parse().ok()) {
+                self.host().remove_bridge(&bridge)?;
+            }
+        }
+        for link in self.host().links()? {
+            let name = link.name.as_str();
+            let is_leftover = match (name.get(..2), name.get(2..14)) {
+                (Some("gv"), Some(short)) => is_short(short) && !alive.iter().any(|id| id.starts_with(short)),
+                (Some("gn"), Some(short)) => name.len() == 14 && is_short(short) && !bridges.contains(name),
+                _ => false,
+            };
+            if is_leftover {
+                tracing::info!(name, "a link that nobody has is taken away");
+                self.host().detach(&link.name)?;
+            }
+        }
+        self.load_everything()?;
+        self.keeper.wake();
+        Ok(())
+    }
+}
+
+fn is_short(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}

@@ -1,0 +1,279 @@
+//! A container's network, seen from its task: the namespace that its start is given and the links in it, and what
+//! changes while it runs. The rows are the store's and the kernel's part is `networks/`; here the two are put in
+//! order: rows first, then the kernel, and back again when the kernel refuses.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gantry_network::Netns;
+use gantry_store::Transaction;
+use gantry_types::{ContainerId, ContainerState, EndpointOptions, NetworkMode, PublishedPort};
+
+use super::Supervisor;
+use crate::assemble::Daemon;
+use crate::control::attach_network;
+use crate::error::Error;
+use crate::networks::kernel::Places;
+use crate::networks::tables::{EndpointRecord, NetworkRecord, Owner};
+use crate::networks::{NetworkProblem, Networks, address, facts, port};
+use crate::tables::{CONTAINER_STATUS, ContainerRecord, EventKind};
+use crate::{files, tables};
+
+/// What a start needs of the network.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// What init joins; `None` for the host's.
+    pub(super) descriptor: Option<OwnedFd>,
+    /// The namespace that still has to get its links.
+    pub(super) unconnected: Option<Netns>,
+}
+
+impl Daemon {
+    /// The namespace for a start, without its links.
+    pub(super) async fn prepare_network(
+        self: &Arc<Self>,
+        record: &ContainerRecord,
+    ) -> Result<Prepared, Error> {
+        let shared = |descriptor| Prepared { descriptor: Some(descriptor), unconnected: None };
+        match &record.options.network {
+            NetworkMode::Host => Ok(Prepared { descriptor: None, unconnected: None }),
+            NetworkMode::None | NetworkMode::Networks(_) => {
+                let netns = self.take_namespace().await?;
+                let copied = netns.descriptor().try_clone_to_owned();
+                let copied =
+                    copied.map_err(|source| Error::Io { action: "copy a namespace's descriptor", source })?;
+                Ok(Prepared { descriptor: Some(copied), unconnected: Some(netns) })
+            }
+            NetworkMode::Container(peer) => {
+                let id: ContainerId = peer.parse()?;
+                let key = (record.namespace.clone(), id);
+                let peer = self.store.get(&tables::CONTAINERS, &key).ok_or(Error::ContainerGone)?;
+                let status = self.store.get(&CONTAINER_STATUS, &key).ok_or(Error::ContainerGone)?;
+                let name = || peer.value.name.to_string();
+                if status.value.state != ContainerState::Running {
+                    return Err(NetworkProblem::PeerNotRunning { name: name() }.into());
+                }
+                let path = namespace_of(status.value.pid);
+                let opened = self.blocking.run(move || File::open(path)).await;
+                let opened = opened.map_err(|_| NetworkProblem::PeerNotRunning { name: name() })?;
+                Ok(shared(opened.into()))
+            }
+            NetworkMode::Sandbox(id) => {
+                let sandbox = attach_network::find_sandbox(&self.store, &record.namespace, id)?;
+                Ok(shared(self.open_sandbox(&sandbox).await?))
+            }
+        }
+    }
+
+    /// Gives the namespace its links. Beside the shim's launch.
+    pub(super) async fn connect_network(
+        self: &Arc<Self>,
+        record: &ContainerRecord,
+        netns: Option<Netns>,
+    ) -> Result<(), Error> {
+        let Some(mut netns) = netns else { return Ok(()) };
+        let places = facts::of_container(&self.store, record);
+        if places.all.is_empty() {
+            return Ok(());
+        }
+        let daemon = Arc::clone(self);
+        self.blocking.run(move || daemon.networks.connect_all(&places, &mut netns)).await
+    }
+
+    /// Writes the container's hosts, host name and resolver files, into those that are there.
+    pub(super) fn write_files(&self, record: &ContainerRecord) -> Result<(), Error> {
+        let bundle = self.layout.bundle(&record.namespace, &record.id);
+        let hostname = self.hostname(record);
+        let options = &record.options;
+        let places = match &options.network {
+            NetworkMode::Container(peer) => {
+                let id: ContainerId = peer.parse()?;
+                let from = self.layout.bundle(&record.namespace, &id);
+                return files::copy(&from, &bundle, &hostname)
+                    .map_err(|source| Error::Io { action: "copy the shared network's files", source });
+            }
+            NetworkMode::Sandbox(id) => {
+                let sandbox = attach_network::find_sandbox(&self.store, &record.namespace, id)?;
+                facts::of_sandbox(&self.store, &sandbox)
+            }
+            NetworkMode::None | NetworkMode::Host | NetworkMode::Networks(_) => {
+                facts::of_container(&self.store, record)
+            }
+        };
+        let facts = facts::of_files(&places, self.networks.config.dns);
+        files::write(&bundle, &hostname, options, &facts)
+            .map_err(|source| Error::Io { action: "write the container's files", source })
+    }
+}
+
+impl Supervisor {
+    /// Takes what the kernel and netd have of the container's places. The addresses stay its own.
+    pub(super) async fn forget_network(&self) -> Result<(), Error> {
+        let places = facts::of_container(&self.daemon.store, &self.record);
+        if places.all.is_empty() {
+            return Ok(());
+        }
+        let daemon = Arc::clone(&self.daemon);
+        self.daemon.blocking.run(move || daemon.networks.forget_all(&places)).await
+    }
+
+    /// Gives the container a place on one more network.
+    pub(super) async fn connect(
+        &mut self,
+        network: NetworkRecord,
+        options: EndpointOptions,
+    ) -> Result<EndpointRecord, Error> {
+        self.check_own_network()?;
+        let owner = self.owner();
+        let before = self.places();
+        let (endpoint, commit) = self.daemon.store.transaction(|tx| {
+            let endpoint = address::take(tx, &self.daemon.networks.cursors, &owner, &network, &options)?;
+            self.network_event(tx, &network, EventKind::NetworkConnect)?;
+            Ok::<_, Error>(endpoint)
+        })?;
+        self.daemon.durable(commit).await?;
+        let attached = {
+            let (endpoint, network) = (endpoint.clone(), network.clone());
+            self.change(before, move |daemon, before, now, netns| {
+                daemon.networks.attach(now, &endpoint, &network, netns, false)?;
+                Networks::move_routes(before, now, netns)
+            })
+            .await
+        };
+        self.daemon.events.publish(&self.daemon.store);
+        if let Err(error) = attached {
+            let with = self.places();
+            let ((), commit) = self.daemon.store.transaction(|tx| {
+                address::give_back(tx, &endpoint);
+                Ok::<_, Error>(())
+            })?;
+            commit.lazily();
+            let undone = self.change(with, move |daemon, before, now, netns| {
+                daemon.networks.detach(&endpoint, &network, netns)?;
+                Networks::move_routes(before, now, netns)
+            });
+            if let Err(error) = undone.await {
+                tracing::warn!(error = %crate::error::Chain(&error), "a refused connection left something behind");
+            }
+            return Err(error);
+        }
+        Ok(endpoint)
+    }
+
+    /// Takes the container's place on a network away.
+    pub(super) async fn disconnect(&mut self, network: NetworkRecord) -> Result<(), Error> {
+        self.check_own_network()?;
+        let before = self.places();
+        let name = || network.name.to_string();
+        let found = before.all.iter().find(|(_, other)| other.id == network.id);
+        let Some((endpoint, _)) = found.cloned() else {
+            return Err(NetworkProblem::EndpointNotFound { name: name() }.into());
+        };
+        let ((), commit) = self.daemon.store.transaction(|tx| {
+            address::give_back(tx, &endpoint);
+            self.network_event(tx, &network, EventKind::NetworkDisconnect)
+        })?;
+        self.daemon.durable(commit).await?;
+        self.daemon.events.publish(&self.daemon.store);
+        self.change(before, move |daemon, before, now, netns| {
+            daemon.networks.detach(&endpoint, &network, netns)?;
+            Networks::move_routes(before, now, netns)
+        })
+        .await
+    }
+
+    /// Publishes ports and takes others back, all or none.
+    pub(super) async fn change_ports(
+        &mut self,
+        add: Vec<PublishedPort>,
+        remove: Vec<PublishedPort>,
+    ) -> Result<Vec<PublishedPort>, Error> {
+        self.check_own_network()?;
+        let owner = self.owner();
+        let before = self.places();
+        let (ports, commit) = self.daemon.store.transaction(|tx| {
+            port::give_back(tx, &owner, &remove)?;
+            attach_network::publish(tx, &owner, &add, None)?;
+            Ok::<_, Error>(port::of_owner(tx, &owner))
+        })?;
+        self.daemon.durable(commit).await?;
+        self.retell(before).await?;
+        Ok(ports)
+    }
+
+    /// Tells netd and the table what changed of the rows or the name, if the container runs.
+    pub(super) async fn retell(&self, before: Places) -> Result<(), Error> {
+        let now = self.places();
+        if !self.is_connected() || now.all.is_empty() {
+            return Ok(());
+        }
+        let daemon = Arc::clone(&self.daemon);
+        self.daemon.blocking.run(move || daemon.networks.tell_all(Some(&before), &now)).await
+    }
+
+    /// What the rows say of the container's network.
+    pub(super) fn places(&self) -> Places {
+        facts::of_container(&self.daemon.store, &self.record)
+    }
+
+    fn network_event(
+        &self,
+        tx: &mut Transaction<'_>,
+        network: &NetworkRecord,
+        kind: EventKind,
+    ) -> Result<(), Error> {
+        let attributes = [
+            ("name".to_owned(), network.name.to_string()),
+            ("container".to_owned(), self.record.id.to_string()),
+        ];
+        let (events, labels) = (&self.daemon.events, &network.options.labels);
+        events.append(tx, &self.record.namespace, kind, network.id.as_str(), attributes.into(), labels)
+    }
+
+    fn owner(&self) -> Owner {
+        Owner::Container(self.record.namespace.clone(), self.record.id.clone())
+    }
+
+    fn is_connected(&self) -> bool {
+        self.status.state == ContainerState::Running
+    }
+
+    /// Changes the links of a running container, then everything that tells of them.
+    async fn change(
+        &self,
+        before: Places,
+        links: impl FnOnce(&Daemon, &Places, &Places, &mut Netns) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        if !self.is_connected() {
+            return Ok(());
+        }
+        let (daemon, record, now) = (Arc::clone(&self.daemon), Arc::clone(&self.record), self.places());
+        let path = namespace_of(self.status.pid);
+        self.daemon
+            .blocking
+            .run(move || {
+                let mut netns = Netns::open(&path)?;
+                links(&daemon, &before, &now, &mut netns)?;
+                daemon.networks.tell_all(Some(&before), &now)?;
+                daemon.write_files(&record)
+            })
+            .await
+    }
+
+    fn check_own_network(&self) -> Result<(), Error> {
+        let what = match &self.record.options.network {
+            NetworkMode::None | NetworkMode::Networks(_) => return Ok(()),
+            NetworkMode::Host => "the host",
+            NetworkMode::Container(_) => "another container",
+            NetworkMode::Sandbox(_) => "a sandbox",
+        };
+        Err(NetworkProblem::Shared { what }.into())
+    }
+}
+
+/// The network namespace of a process.
+fn namespace_of(pid: u32) -> PathBuf {
+    format!("/proc/{pid}/ns/net").into()
+}
