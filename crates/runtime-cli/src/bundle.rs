@@ -4,14 +4,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gantry_linux::RootDir;
+use gantry_linux::path::read_bounded;
 use gantry_runtime::cgroup::{self, Location};
 use gantry_runtime::plan::{self, Plan, PlanInput, Root, Rootfs};
 use gantry_runtime::seccomp;
-use oci_spec::runtime::{Capability, Spec};
+use gantry_runtime::user::{self, UserDatabases};
+use gantry_types::USER_DATABASE_BYTES_MAX;
+use oci_spec::runtime::{Capability, Process, Spec};
 use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::options::{Create, Globals};
+use crate::report::Report;
 
 /// A bundle that can be started.
 #[derive(Debug)]
@@ -25,13 +30,18 @@ pub(crate) struct Bundle {
 }
 
 /// Reads and compiles the bundle of a `create` or `run`.
-pub(crate) fn load(options: &Create, globals: &Globals) -> Result<Bundle, Failure> {
+pub(crate) fn load(options: &Create, globals: &Globals, report: &Report) -> Result<Bundle, Failure> {
     let given = options.bundle.as_deref().unwrap_or_else(|| Path::new("."));
     let path = fs::canonicalize(given).map_err(|error| Failure::file("open", given, error))?;
-    let mut spec = read(&path.join(options.config.as_deref().unwrap_or_else(|| Path::new("config.json"))))?;
+    let config = path.join(options.config.as_deref().unwrap_or_else(|| Path::new("config.json")));
+    let mut spec = read(&config, report)?;
     check_version(spec.version())?;
     let rootfs = rootfs(&spec, &path)?;
     complete(&mut spec, options, globals)?;
+    if let Some(process) = spec.process_mut() {
+        add_home(process, &rootfs)?;
+        pass_listeners(process);
+    }
     let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let input = PlanInput {
         rootfs: Rootfs { root: Some(Root::Folder(text("root.path", &rootfs)?)), id_mapped: false },
@@ -47,25 +57,67 @@ pub(crate) fn load(options: &Create, globals: &Globals) -> Result<Bundle, Failur
 }
 
 /// Reads a spec.
-pub(crate) fn read(path: &Path) -> Result<Spec, Failure> {
+pub(crate) fn read(path: &Path, report: &Report) -> Result<Spec, Failure> {
     let bytes = fs::read(path).map_err(|error| Failure::file("open", path, error))?;
     serde_json::from_slice(&bytes).or_else(|error| {
         // The strict reading is the fast one. What it refuses may only name capabilities of another kernel.
-        let without =
-            without_unknown_capabilities(&bytes).and_then(|value| serde_json::from_value(value).ok());
-        without.ok_or_else(|| Failure::json(path, error))
+        let (value, unknown) = without_unknown_capabilities(&bytes).unwrap_or_default();
+        let spec = serde_json::from_value(value).map_err(|_| Failure::json(path, error))?;
+        let unknown = unknown.join(", ");
+        report.warning(&format!("ignoring unknown or unavailable capabilities: [{unknown}]"));
+        Ok(spec)
     })
 }
 
-/// The spec without the capabilities that nobody here knows: they cannot be given, and runtimes leave them out
-/// (config.md "Linux process": a runtime should warn and go on).
-fn without_unknown_capabilities(bytes: &[u8]) -> Option<Value> {
+/// The spec without the capabilities that nobody here knows, and these: they cannot be given, and a runtime goes
+/// on without them (config.md "Linux process").
+fn without_unknown_capabilities(bytes: &[u8]) -> Option<(Value, Vec<String>)> {
     let mut value: Value = serde_json::from_slice(bytes).ok()?;
-    let known = |name: &Value| serde_json::from_value::<Capability>(name.clone()).is_ok();
+    let mut unknown = Vec::new();
     for set in value.pointer_mut("/process/capabilities")?.as_object_mut()?.values_mut() {
-        set.as_array_mut()?.retain(known);
+        set.as_array_mut()?.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            let text = name.as_str().unwrap_or_default();
+            if !known && !unknown.iter().any(|other| other == text) {
+                unknown.push(text.to_owned());
+            }
+            known
+        });
     }
-    Some(value)
+    Some((value, unknown))
+}
+
+/// A process without `HOME` gets its user's, from the root filesystem's own `/etc/passwd`.
+pub(crate) fn add_home(process: &mut Process, rootfs: &Path) -> Result<(), Failure> {
+    let mut env = process.env().clone().unwrap_or_default();
+    if env.iter().any(|entry| entry.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())) {
+        return Ok(());
+    }
+    let root = RootDir::open_host(rootfs).map_err(Failure::kernel)?;
+    // One that is not there, or not a file, names nobody.
+    let passwd = root.open_file("etc/passwd").and_then(|file| read_bounded(file, USER_DATABASE_BYTES_MAX));
+    let databases = UserDatabases { passwd: &passwd.unwrap_or_default(), group: &[] };
+    let user = user::resolve(&process.user().uid().to_string(), &[], databases);
+    env.retain(|entry| !entry.starts_with("HOME="));
+    env.push(format!("HOME={}", user.map_or_else(|_| "/".to_owned(), |user| user.home)));
+    process.set_env(Some(env));
+    Ok(())
+}
+
+/// Sockets that a service manager passed to this process are the container's (sd_listen_fds(3)).
+fn pass_listeners(process: &mut Process) {
+    let count = listeners();
+    if count > 0 {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.push(format!("LISTEN_FDS={count}"));
+        env.push("LISTEN_PID=1".to_owned());
+        process.set_env(Some(env));
+    }
+}
+
+/// How many sockets a service manager passed.
+pub(crate) fn listeners() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// Versions 1.x are read; a 2.0 may mean anything.
@@ -127,9 +179,28 @@ mod tests {
     #[test]
     fn a_capability_of_another_kernel_is_left_out() {
         let spec = br#"{"process": {"capabilities": {"bounding": ["CAP_KILL", "CAP_FUTURE"]}}}"#;
-        let value = without_unknown_capabilities(spec).expect("a spec");
+        let (value, unknown) = without_unknown_capabilities(spec).expect("a spec");
+        assert_eq!(unknown, ["CAP_FUTURE"]);
         assert_eq!(value["process"]["capabilities"]["bounding"], serde_json::json!(["CAP_KILL"]));
-        assert_eq!(without_unknown_capabilities(b"{"), None);
+        assert!(without_unknown_capabilities(b"{").is_none());
+    }
+
+    #[test]
+    fn a_process_without_a_home_gets_its_users() {
+        let root = tempfile::tempdir().expect("a folder");
+        fs::create_dir(root.path().join("etc")).expect("made");
+        fs::write(root.path().join("etc/passwd"), "a:x:7:7::/home/a:/bin/sh\n").expect("written");
+        let home_of = |uid: u32, env: &[&str]| {
+            let mut process = Process::default();
+            let mut user = process.user().clone();
+            user.set_uid(uid);
+            process.set_user(user).set_env(Some(env.iter().map(|entry| (*entry).to_owned()).collect()));
+            add_home(&mut process, root.path()).expect("a home");
+            process.env().clone().unwrap_or_default().join(" ")
+        };
+        assert_eq!(home_of(7, &["A=1"]), "A=1 HOME=/home/a");
+        assert_eq!(home_of(8, &["HOME="]), "HOME=/");
+        assert_eq!(home_of(7, &["HOME=/x"]), "HOME=/x");
     }
 
     #[test]

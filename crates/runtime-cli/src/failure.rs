@@ -36,7 +36,7 @@ pub(crate) enum Failure {
         id: String,
     },
     /// It is not the name of a container.
-    #[error("invalid container ID format: {id:?}")]
+    #[error("invalid character in container ID {id:?}")]
     InvalidId {
         /// What was given.
         id: String,
@@ -135,21 +135,32 @@ impl Failure {
         Self::Kernel(source)
     }
 
-    /// The failure and its causes in one line.
+    /// The failure and its causes in one line. The kernel's words begin with a small letter, as Go writes them:
+    /// docker compares them.
     pub(crate) fn line(&self) -> String {
         let mut line = self.to_string();
         let mut next = std::error::Error::source(self);
         while let Some(cause) = next {
+            let text = cause.to_string();
+            let mut letters = text.chars();
             line.push_str(": ");
-            line.push_str(&cause.to_string());
+            line.extend(letters.next().into_iter().flat_map(char::to_lowercase));
+            line.push_str(letters.as_str());
             next = cause.source();
         }
-        if let Self::Execute(error) = self
-            && (error.operation, error.errno) == (Operation::Mount, Errno::LOOP)
-        {
-            line.push_str(" (it must be mounted on ordinary directory)");
+        if let Self::Execute(error) = self {
+            line.push_str(customary(error));
         }
         line
+    }
+}
+
+/// What runc says of these, and its callers and conformance suites look for.
+fn customary(error: &ExecuteError) -> &'static str {
+    match (error.operation, error.errno) {
+        (Operation::Exec, Errno::NOENT) => ": executable file not found in $PATH",
+        (Operation::Mount, Errno::LOOP) => ": it must be mounted on ordinary directory",
+        _ => "",
     }
 }
 
@@ -203,7 +214,7 @@ mod tests {
     fn a_failure_is_one_line_with_its_causes() {
         let cause = io::Error::from_raw_os_error(2);
         let line = Failure::file("open", "/x/config.json", cause).line();
-        assert_eq!(line, "open /x/config.json: No such file or directory (os error 2)");
+        assert_eq!(line, "open /x/config.json: no such file or directory (os error 2)");
     }
 
     #[test]

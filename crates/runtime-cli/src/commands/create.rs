@@ -40,7 +40,7 @@ pub(super) fn create(
     containers: &Containers,
     report: &Report,
 ) -> Outcome {
-    let bundle = bundle::load(options, globals)?;
+    let bundle = bundle::load(options, globals, report)?;
     if has_terminal(&bundle) && options.console_socket.is_none() {
         return Err(Failure::usage("cannot allocate tty if runc will detach without setting console socket"));
     }
@@ -92,7 +92,7 @@ fn set_up(
     folder.keep_plan(&bundle.plan)?;
     let stdio = if has_terminal(bundle) { Stdio::Terminal } else { own_descriptors()? };
     let mut input = Input::from(stdio);
-    input.preserved = options.preserve_fds;
+    input.preserved = options.preserve_fds + bundle::listeners();
     input.oom_score_adj = None;
     input.no_pivot = options.no_pivot;
     input.keep_keyring = options.no_new_keyring;

@@ -22,6 +22,9 @@ use crate::report::Report;
 /// How long a killed process may take to go: unmounting takes time.
 const GONE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long a container that may have been killed just now is waited for.
+const ENDING_DEADLINE: Duration = Duration::from_millis(100);
+
 pub(super) fn delete(options: &Delete, containers: &Containers, report: &Report) -> Outcome {
     let (folder, record) = match containers.find(&options.id) {
         Err(Failure::UnknownContainer { .. }) if options.force => {
@@ -31,7 +34,11 @@ pub(super) fn delete(options: &Delete, containers: &Containers, report: &Report)
         }
         found => found?,
     };
-    match (folder.status(&record), options.force) {
+    let found = match folder.status(&record) {
+        Status::Running if !options.force && ends_soon(&record) => Status::Stopped,
+        found => found,
+    };
+    match (found, options.force) {
         (Status::Running | Status::Paused | Status::Creating, false) => {
             let status = super::status(&folder, &record)?;
             return Err(Failure::WrongStatus { id: options.id.clone(), verb: "delete", status });
@@ -43,6 +50,12 @@ pub(super) fn delete(options: &Delete, containers: &Containers, report: &Report)
     }
     clean_up(folder, report)?;
     Ok(None)
+}
+
+/// Whether a running container is about to be gone: callers delete right after they killed.
+fn ends_soon(record: &Record) -> bool {
+    let pidfd = record.pid().and_then(|pid| open_pidfd(pid).ok());
+    pidfd.is_none_or(|pidfd| wait_readable(pidfd.as_fd(), Some(ENDING_DEADLINE)).unwrap_or(false))
 }
 
 /// Removes everything of a container whose first process has ended. Goes on past a failure, and tells the
@@ -72,7 +85,7 @@ pub(super) fn clean_up(folder: Folder, report: &Report) -> Result<(), Failure> {
 }
 
 /// Kills the first process, and everybody with it, and waits until it is gone.
-fn end(folder: &Folder, record: &Record) -> Result<(), Failure> {
+pub(super) fn end(folder: &Folder, record: &Record) -> Result<(), Failure> {
     let Some(pid) = record.pid() else { return Ok(()) };
     let Ok(pidfd) = open_pidfd(pid) else { return Ok(()) };
     match signal_first(record, Signal::KILL) {

@@ -18,8 +18,9 @@ use crate::failure::Failure;
 use crate::foreground;
 use crate::options::Exec;
 use crate::record::{Record, Status};
+use crate::report::Report;
 
-pub(super) fn exec(options: &Exec, containers: &Containers) -> Outcome {
+pub(super) fn exec(options: &Exec, containers: &Containers, report: &Report) -> Outcome {
     let (folder, record) = containers.find(&options.id)?;
     match super::status(&folder, &record)? {
         Status::Created | Status::Running => {}
@@ -38,7 +39,8 @@ pub(super) fn exec(options: &Exec, containers: &Containers) -> Outcome {
         }
     }
     let container = folder.plan()?;
-    let process = wanted(options, &record)?;
+    let mut process = wanted(options, &record, report)?;
+    bundle::add_home(&mut process, &record.rootfs)?;
     let filter = container.process.as_ref().and_then(|process| process.seccomp.clone());
     let joining = plan::compile_exec(&container, &process, filter)?;
     let has_terminal = joining.process.as_ref().is_some_and(|process| process.terminal.is_some());
@@ -92,13 +94,13 @@ fn cgroup(options: &Exec, container: &Plan) -> Result<Option<Cgroup>, Failure> {
 }
 
 /// The process that is asked for, in the specification's form.
-fn wanted(options: &Exec, record: &Record) -> Result<Process, Failure> {
+fn wanted(options: &Exec, record: &Record, report: &Report) -> Result<Process, Failure> {
     let mut process = match &options.process {
         Some(path) => {
             let bytes = std::fs::read(path).map_err(|error| Failure::file("open", path, error))?;
             return serde_json::from_slice(&bytes).map_err(|error| Failure::json(path, error));
         }
-        None => own_process(record)?,
+        None => own_process(record, report)?,
     };
     process.set_args(Some(options.args.clone())).set_terminal(Some(options.tty)).set_console_size(None);
     if let Some(cwd) = &options.cwd {
@@ -132,8 +134,8 @@ fn wanted(options: &Exec, record: &Record) -> Result<Process, Failure> {
 }
 
 /// The container's own process, from the bundle it was made of.
-fn own_process(record: &Record) -> Result<Process, Failure> {
-    let spec = bundle::read(&record.bundle.join("config.json"))?;
+fn own_process(record: &Record, report: &Report) -> Result<Process, Failure> {
+    let spec = bundle::read(&record.bundle.join("config.json"), report)?;
     Ok(spec.process().clone().unwrap_or_default())
 }
 

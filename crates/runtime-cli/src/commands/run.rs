@@ -4,7 +4,7 @@
 
 use super::Outcome;
 use super::create::{Made, StartedBy, hand_over, has_terminal, make};
-use super::delete::clean_up;
+use super::delete::{clean_up, end};
 use super::start::after_start;
 use crate::bundle;
 use crate::containers::Containers;
@@ -14,7 +14,7 @@ use crate::options::{Create, Globals};
 use crate::report::Report;
 
 pub(super) fn run(options: &Create, globals: &Globals, containers: &Containers, report: &Report) -> Outcome {
-    let bundle = bundle::load(options, globals)?;
+    let bundle = bundle::load(options, globals, report)?;
     if options.detach && has_terminal(&bundle) && options.console_socket.is_none() {
         return Err(Failure::usage("cannot allocate tty if runc will detach without setting console socket"));
     }
@@ -35,8 +35,11 @@ pub(super) fn run(options: &Create, globals: &Globals, containers: &Containers, 
     };
     if bundle.plan.hooks.is_some()
         && let Some(record) = folder.record()?
+        && let Err(failure) = after_start(&folder, &record)
     {
-        after_start(&folder, &record)?;
+        // The failure that led here is the one that is told.
+        drop(end(&folder, &record).and_then(|()| clean_up(folder, report)));
+        return Err(failure);
     }
     let Some(signals) = signals else { return Ok(None) };
     let code = foreground::wait(&running.process, terminal, signals);

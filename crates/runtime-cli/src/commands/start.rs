@@ -2,16 +2,16 @@
 
 use std::os::fd::AsFd as _;
 
-use gantry_linux::signal::Signal;
 use gantry_runtime::execute;
 
-use super::kill::signal_first;
+use super::delete::{clean_up, end};
 use super::{Outcome, status};
 use crate::containers::{Containers, Folder};
 use crate::failure::Failure;
 use crate::record::{Record, Status};
+use crate::report::Report;
 
-pub(super) fn start(id: &str, containers: &Containers) -> Outcome {
+pub(super) fn start(id: &str, containers: &Containers, report: &Report) -> Outcome {
     let (folder, record) = containers.find(id)?;
     match status(&folder, &record)? {
         Status::Created => {}
@@ -21,17 +21,18 @@ pub(super) fn start(id: &str, containers: &Containers) -> Outcome {
     }
     let plan = folder.plan()?;
     execute::open_gate(folder.as_fd(), &plan)?;
-    after_start(&folder, &record)?;
+    if let Err(failure) = after_start(&folder, &record) {
+        // The failure that led here is the one that is told.
+        drop(end(&folder, &record).and_then(|()| clean_up(folder, report)));
+        return Err(failure);
+    }
     Ok(None)
 }
 
-/// Runs the poststart hooks. One that fails is an error and stops the container (runtime.md, lifecycle 10).
+/// Runs the poststart hooks. One that fails is an error, and the container is stopped and deleted (runtime.md,
+/// lifecycle 10).
 pub(super) fn after_start(folder: &Folder, record: &Record) -> Result<(), Failure> {
     let plan = folder.plan()?;
     let (Some(hooks), Some(pid)) = (&plan.hooks, record.pid()) else { return Ok(()) };
-    execute::poststart(hooks, pid).map_err(|error| {
-        // The failure that led here is the one that is told; a process that has ended needs no signal.
-        drop(signal_first(record, Signal::KILL));
-        Failure::Execute(error)
-    })
+    Ok(execute::poststart(hooks, pid)?)
 }

@@ -14,8 +14,9 @@ use crate::containers::{Containers, Folder};
 use crate::failure::Failure;
 use crate::options::Update;
 use crate::record::{Record, Status};
+use crate::report::Report;
 
-pub(super) fn update(options: &Update, containers: &Containers) -> Outcome {
+pub(super) fn update(options: &Update, containers: &Containers, report: &Report) -> Outcome {
     let (folder, record) = containers.find(&options.id)?;
     match folder.status(&record) {
         Status::Created | Status::Running | Status::Paused => {}
@@ -28,7 +29,7 @@ pub(super) fn update(options: &Update, containers: &Containers) -> Outcome {
         let why = "the container has no control group of its own".to_owned();
         return Err(Failure::Unavailable { what: "update", why });
     };
-    let current = current(&folder, &record)?;
+    let current = current(&folder, &record, report)?;
     let wanted = cgroup::merge(&current, &change(options)?);
     let update = cgroup::update(&current, &wanted, &format!("/{}", group.path), &Host::read()?)?;
     cgroup.update(&update)?;
@@ -37,11 +38,11 @@ pub(super) fn update(options: &Update, containers: &Containers) -> Outcome {
 }
 
 /// What was asked last: by an update, or by the bundle.
-fn current(folder: &Folder, record: &Record) -> Result<LinuxResources, Failure> {
+fn current(folder: &Folder, record: &Record, report: &Report) -> Result<LinuxResources, Failure> {
     if let Some(kept) = folder.resources()? {
         return Ok(kept);
     }
-    let spec = bundle::read(&record.bundle.join("config.json"))?;
+    let spec = bundle::read(&record.bundle.join("config.json"), report)?;
     Ok(spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default())
 }
 
