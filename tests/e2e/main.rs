@@ -33,6 +33,7 @@ mod counts;
 mod crash;
 mod daemon;
 mod disk;
+mod exhaustion;
 mod exit_codes;
 mod lifecycle;
 mod logs;
@@ -58,6 +59,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         crash::all,
         daemon::all,
         disk::all,
+        exhaustion::all,
         exit_codes::all,
         lifecycle::all,
         logs::all,

@@ -122,6 +122,9 @@ impl Attachment {
     /// Reads once and passes input on. `hung_up` tells that the peer closed, so that its end of file is the
     /// end of both directions.
     pub(crate) fn receive(&mut self, hung_up: bool, scratch: &mut [u8], input: &mut Input, poller: &Poller) {
+        if !self.receiving && hung_up {
+            self.break_off();
+        }
         if !self.receiving || input.is_full() {
             return;
         }
@@ -143,10 +146,13 @@ impl Attachment {
 
     /// Registers for what it can act on now: reading while `input_full` is false, writing while bytes wait.
     pub(crate) fn watch(&mut self, input_full: bool, poller: &Poller) {
-        let wanted =
-            Interest { read: self.receiving && !input_full, write: self.sending && !self.waiting.is_empty() };
-        // With neither, a peer that leaves is noticed when there is something to write to it, or when the
-        // input has room again.
+        let wanted = Interest {
+            read: self.receiving && !input_full,
+            write: self.sending && !self.waiting.is_empty(),
+            // One that only listens may leave while its process says nothing for days.
+            leaving: !self.receiving && self.sending,
+        };
+        // With none, a peer that leaves is noticed when the input has room again.
         if self.interest.change(poller, &self.socket, self.token, wanted).is_err() {
             self.break_off();
         }

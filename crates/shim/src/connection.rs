@@ -110,7 +110,7 @@ impl Connection {
         if self.waiting.len() > WAITING_BYTES_MAX {
             return Err(Closed);
         }
-        let wanted = Interest { read: true, write: flushed == Flushed::Blocked };
+        let wanted = Interest { write: flushed == Flushed::Blocked, ..Interest::READ };
         self.interest.change(poller, &self.socket, self.token, wanted).map_err(|_| Closed)?;
         Ok(flushed == Flushed::All)
     }

@@ -66,7 +66,7 @@ impl Input {
     pub(crate) fn flush(&mut self, poller: &Poller) {
         let Some(end) = &self.end else { return };
         let wanted = match self.waiting.write_to(end) {
-            Ok(Flushed::Blocked) => Interest { read: false, write: true },
+            Ok(Flushed::Blocked) => Interest { write: true, ..Interest::NONE },
             Ok(Flushed::All) if self.closing => return self.shut(poller),
             Ok(Flushed::All) => Interest::NONE,
             // Nobody will read it: the process closed its input.

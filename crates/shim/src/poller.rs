@@ -116,11 +116,13 @@ pub(crate) struct Interest {
     pub(crate) read: bool,
     /// Watched for room to write.
     pub(crate) write: bool,
+    /// Watched at least for the peer's leaving, which epoll tells of unasked.
+    pub(crate) leaving: bool,
 }
 
 impl Interest {
-    pub(crate) const READ: Self = Self { read: true, write: false };
-    pub(crate) const NONE: Self = Self { read: false, write: false };
+    pub(crate) const READ: Self = Self { read: true, ..Self::NONE };
+    pub(crate) const NONE: Self = Self { read: false, write: false, leaving: false };
 
     /// Changes the registration of `fd` from `self` to `wanted`.
     pub(crate) fn change(

@@ -184,6 +184,18 @@ fn after_the_end_a_slow_attachment_gets_the_rest_and_a_stuck_one_is_given_up() {
 }
 
 #[test]
+fn a_peer_that_half_closes_and_leaves_later_is_dropped_while_nothing_is_written() {
+    let mut bench = Bench::new();
+    let listener = bench.attach(ALL);
+    listener.socket.shutdown(std::net::Shutdown::Write).expect("open");
+    bench.settle();
+    assert_eq!(bench.streams.attachments(), 1, "it still listens");
+    drop(listener);
+    bench.settle();
+    assert_eq!(bench.streams.attachments(), 0);
+}
+
+#[test]
 fn a_peer_that_speaks_another_protocol_is_hung_up_on() {
     let mut bench = Bench::new();
     let mut odd = bench.attach(ALL);
