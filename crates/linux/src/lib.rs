@@ -8,6 +8,7 @@ mod error;
 pub mod event;
 pub mod fs;
 pub mod host;
+pub mod link;
 pub mod memfd;
 pub mod memory;
 pub mod mount;

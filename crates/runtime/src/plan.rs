@@ -77,6 +77,20 @@ pub struct Plan {
     /// Whether the mounts below the root get it too.
     #[prost(bool, tag = "13")]
     pub root_propagation_all: bool,
+    /// Links of the host that move into the container's network namespace. Version 2.
+    #[prost(message, repeated, tag = "14")]
+    pub net_devices: Vec<NetDevice>,
+}
+
+/// A network link of the host that becomes the container's, with its addresses.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NetDevice {
+    /// Its name on the host.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its name in the container.
+    #[prost(string, tag = "2")]
+    pub name_inside: String,
 }
 
 /// Where the root filesystem comes from.
@@ -174,6 +188,7 @@ impl Plan {
         let second = self.hooks.is_some()
             || !self.namespaces.iter().any(has_mounts)
             || self.root_propagation != 0
+            || !self.net_devices.is_empty()
             || self.namespaces.iter().any(namespace)
             || self.rootfs.as_ref().is_some_and(|rootfs| rootfs.id_mapped)
             || self.process.as_ref().is_some_and(Process::is_second_version)

@@ -149,6 +149,9 @@ fn enter_namespaces(ready: &Ready<'_>, socket: BorrowedFd<'_>) -> Result<(), Tro
             ask(socket, Ask::Clocks).map_err(asked)?;
         }
     }
+    if ready.has_net_devices {
+        ask(socket, Ask::NetDevices).map_err(asked)?;
+    }
     if ready.becomes_root { ready.process.become_root() } else { Ok(()) }
 }
 

@@ -128,6 +128,10 @@ impl Created {
                 outside::set_ids(pid, ids.ok_or_else(unexpected)?)
             }
             Ask::Clocks => outside::set_clocks(pid, asked.plan.map_or("", |plan| &plan.clock_offsets)),
+            Ask::NetDevices => {
+                let devices = asked.plan.map_or(&[][..], |plan| &plan.net_devices);
+                outside::move_net_devices(self.pidfd(), devices)
+            }
             Ask::Limits => outside::set_limits(pid, asked.process),
             Ask::Listener(number) => {
                 let listener = asked.process.listener.as_ref().ok_or_else(unexpected)?;

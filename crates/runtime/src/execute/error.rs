@@ -104,6 +104,8 @@ pub enum Operation {
     Personality = 45,
     /// Setting the memory policy.
     MemoryPolicy = 46,
+    /// Moving a network link into the container.
+    NetDevice = 47,
 }
 
 /// A plan that could not be carried out.
@@ -218,6 +220,7 @@ impl fmt::Display for Operation {
             Self::Label => "cannot set the security label, perhaps because the kernel has no such module",
             Self::Personality => "cannot set the personality",
             Self::MemoryPolicy => "cannot set the memory policy",
+            Self::NetDevice => "cannot move the network device",
         })
     }
 }
@@ -259,6 +262,7 @@ impl Classified for ExecuteError {
                 | Operation::Label
                 | Operation::Personality
                 | Operation::MemoryPolicy
+                | Operation::NetDevice
                 | Operation::Namespace,
                 _,
             ) => Class::FailedPrecondition,
@@ -296,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_wire_form_keeps_every_fact() {
-        for number in 0..=46 {
+        for number in 0..=47 {
             let operation = Operation::try_from(number).expect("operations are numbered without holes");
             let error = ExecuteError::new(operation, "/x", Errno::PERM);
             assert_eq!(ExecuteError::from(error.to_failure()), error);

@@ -44,6 +44,8 @@ pub(super) enum Ask {
     Clocks,
     /// Its resource limits.
     Limits,
+    /// The network links that become its own; it is in its network namespace.
+    NetDevices,
     /// That the listener of its filter, which is this descriptor, is handed over.
     Listener(i32),
 }
@@ -85,6 +87,7 @@ impl Ask {
             Self::Clocks => (3, 0),
             Self::Limits => (4, 0),
             Self::Listener(number) => (5, number),
+            Self::NetDevices => (6, 0),
         };
         let number = number.to_ne_bytes();
         [ASKS, kind, number[0], number[1], number[2], number[3]]
@@ -97,6 +100,7 @@ impl Ask {
             3 => Self::Clocks,
             4 => Self::Limits,
             5 => Self::Listener(i32::from_ne_bytes([bytes[2], bytes[3], bytes[4], bytes[5]])),
+            6 => Self::NetDevices,
             _ => return None,
         })
     }

@@ -4,6 +4,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use gantry_linux::link::Link;
+use gantry_linux::namespace::{Namespaces, enter, open_own};
 use gantry_linux::proc::ProcFs;
 use gantry_linux::process::{self as linux, Limit, SchedulerAttributes};
 use gantry_linux::socket::{self, Kind};
@@ -11,7 +13,7 @@ use gantry_linux::{Errno, Pid};
 
 use super::words::rlimit_name;
 use super::{ExecuteError, Operation, failed};
-use crate::plan::{Affinity, IdMap, Listener, Process};
+use crate::plan::{Affinity, IdMap, Listener, NetDevice, Process};
 
 /// Gives the child's new user namespace its mappings. Without the privilege for more, one id of each kind, its
 /// own, can be mapped, and groups cannot be changed any more.
@@ -100,6 +102,23 @@ pub(super) fn set_oom_score(pid: Pid, score: Option<i32>) -> Result<(), ExecuteE
     let Some(score) = score else { return Ok(()) };
     let set = ProcFs::open().and_then(|proc| proc.set_oom_score_adjustment(Some(pid), score));
     set.map_err(|error| ExecuteError::new(Operation::OomScore, score.to_string(), error.errno))
+}
+
+/// Moves links of the host into the child's network namespace, under their new names and with their addresses.
+pub(super) fn move_net_devices(child: BorrowedFd<'_>, devices: &[NetDevice]) -> Result<(), ExecuteError> {
+    let fail = |object: &str, errno| ExecuteError::new(Operation::NetDevice, object, errno);
+    let own = open_own(Namespaces::NETWORK).map_err(|error| fail("", error.errno))?;
+    for device in devices {
+        let fail = |errno| fail(&device.name, errno);
+        let link = Link::open(&device.name).map_err(|error| fail(error.errno))?;
+        let addresses = link.addresses().map_err(|error| fail(error.errno))?;
+        link.move_to(child, &device.name_inside).map_err(|error| fail(error.errno))?;
+        enter(child, Namespaces::NETWORK).map_err(|error| fail(error.errno))?;
+        let set_up = Link::open(&device.name_inside).and_then(|link| link.set_up(&addresses));
+        enter(own.as_fd(), Namespaces::NETWORK).map_err(|error| fail(error.errno))?;
+        set_up.map_err(|error| fail(error.errno))?;
+    }
+    Ok(())
 }
 
 /// Fetches the listener's descriptor, number `number` in the child, and hands it to whoever answers, with the

@@ -29,6 +29,7 @@ pub(super) struct Ready<'p> {
     /// Whether the child becomes root of its user namespace.
     pub(super) becomes_root: bool,
     pub(super) has_clock_offsets: bool,
+    pub(super) has_net_devices: bool,
     /// Whether the child knows from an early answer that it is in its cgroup.
     pub(super) asks_early: bool,
     /// Whose mount namespace it is.
@@ -151,6 +152,7 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
         entered: false,
         becomes_root,
         has_clock_offsets: !plan.clock_offsets.is_empty(),
+        has_net_devices: !plan.net_devices.is_empty(),
         asks_early: asks_early(plan),
         slave_propagation: plan.slave_propagation,
         root_propagation: root_propagation.map(|kind| (kind, plan.root_propagation_all)),
@@ -185,7 +187,7 @@ fn ready_hooks<'p>(
 
 /// Whether the child has something done for it before its steps.
 pub(super) fn asks_early(plan: &Plan) -> bool {
-    plan.ids.is_some() || !plan.clock_offsets.is_empty()
+    plan.ids.is_some() || !plan.clock_offsets.is_empty() || !plan.net_devices.is_empty()
 }
 
 /// A C string of a string that came with a plan.

@@ -24,7 +24,9 @@ use oci_spec::runtime::{Linux, Spec};
 
 use self::namespaces::Namespaces;
 use super::step::{Folder, Loopback, Mask, Name, Op, Readonly, RootAttributes, Setting};
-use super::{ExecPlan, IdMap, Listener, NamespaceKind, Plan, PlanError, Process, Rootfs, Seccomp, Step};
+use super::{
+    ExecPlan, IdMap, Listener, NamespaceKind, NetDevice, Plan, PlanError, Process, Rootfs, Seccomp, Step,
+};
 use crate::cgroup::{self, CgroupPlan};
 
 /// What a plan depends on beside the spec.
@@ -83,6 +85,7 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
         clock_offsets: clock_offsets(linux, &namespaces)?,
         root_propagation,
         root_propagation_all,
+        net_devices: net_devices(linux, &namespaces)?,
     };
     plan.version = plan.lowest_version();
     Ok(plan)
@@ -252,6 +255,31 @@ fn clock_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<String, PlanE
         lines.push(format!("{clock} {} {nanoseconds}\n", offset.secs().unwrap_or(0)));
     }
     Ok(lines.concat())
+}
+
+/// Links that move; never out of and back into the host's own namespace.
+fn net_devices(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<NetDevice>, PlanError> {
+    let devices: BTreeMap<_, _> = linux.net_devices().iter().flatten().collect();
+    if !devices.is_empty() && namespaces.is_host(NamespaceKind::Network) {
+        return Err(PlanError::invalid("linux.netDevices", "without a network namespace"));
+    }
+    // What dev_valid_name() of the kernel takes.
+    let valid = |name: &str| {
+        !name.is_empty()
+            && name.len() < 16
+            && !matches!(name, "." | "..")
+            && !name.contains(|c: char| c.is_whitespace() || matches!(c, '/' | ':' | '\0' | '%'))
+    };
+    let mut list: Vec<NetDevice> = Vec::new();
+    for (name, device) in devices {
+        let name_inside = device.name().as_ref().filter(|name| !name.is_empty()).unwrap_or(name).clone();
+        let taken = list.iter().any(|known| known.name_inside == name_inside);
+        if !valid(name) || !valid(&name_inside) || taken {
+            return Err(PlanError::invalid("linux.netDevices", format!("{name} as {name_inside}")));
+        }
+        list.push(NetDevice { name: name.clone(), name_inside });
+    }
+    Ok(list)
 }
 
 /// Who answers for the filter's listener: a profile without a path for it has nobody.

@@ -189,3 +189,43 @@ fn clocks_are_set_off_in_a_time_namespace() {
         assert_eq!(joined.code, 0, "{joined:?}");
     }
 }
+
+#[test]
+fn a_network_device_of_the_host_becomes_the_containers_with_its_address() {
+    let Some(mut bundle) = Bundle::new_or_skip() else { return };
+    // A namespace of the test's own plays the host, on a thread of its own: no link of the machine is touched.
+    std::thread::spawn(move || {
+        gantry_linux::namespace::unshare(Namespaces::NETWORK).expect("unshare");
+        let ip = |words: &str| {
+            let status = command("ip", words);
+            assert!(status, "ip {words}");
+        };
+        if !command("ip", "link add gvtest0 type veth peer name gvtest1") {
+            return crate::support::skip("no veth links here");
+        }
+        ip("addr add 192.0.2.7/24 dev gvtest0");
+        ip("link set gvtest0 up");
+        bundle.spec["linux"]["netDevices"] = json!({"gvtest0": {"name": "eth7"}});
+        let outcome = bundle.run(&["ifconfig", "eth7"]);
+        assert!(
+            outcome.stdout.contains("inet addr:192.0.2.7") && outcome.stdout.contains("UP"),
+            "{outcome:?}"
+        );
+        bundle.spec["linux"]["netDevices"] = json!({"absent0": {}});
+        let error = bundle.refuse(&["true"]);
+        assert_eq!((error.operation, error.object.as_str()), (execute::Operation::NetDevice, "absent0"));
+    })
+    .join()
+    .expect("the thread ends well");
+}
+
+/// Whether a programme of the machine succeeds.
+fn command(name: &str, words: &str) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "a test's own preparation")]
+    let mut command = std::process::Command::new(name);
+    command
+        .args(words.split(' '))
+        .stderr(std::process::Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

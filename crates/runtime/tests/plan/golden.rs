@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 
 use crate::text::lines;
-use crate::{legacy, ordinary, plan, smallest, unified};
+use crate::{extraordinary, legacy, ordinary, plan, smallest, unified};
 
 #[test]
 fn an_ordinary_container_on_version_2() {
@@ -18,4 +18,9 @@ fn an_ordinary_container_on_version_1() {
 #[test]
 fn the_smallest_container() {
     assert_snapshot!(lines(&plan(&smallest(), unified()).expect("it compiles")));
+}
+
+#[test]
+fn a_container_with_everything_of_version_2() {
+    assert_snapshot!(lines(&plan(&extraordinary(), legacy()).expect("it compiles")));
 }

@@ -94,3 +94,36 @@ fn ordinary() -> Value {
         }
     })
 }
+
+/// A spec with what only newer executors carry out.
+fn extraordinary() -> Value {
+    let mut spec = ordinary();
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let hook = json!([{"path": "/usr/bin/hook", "args": ["hook", "now"], "env": ["A=b"], "timeout": 3}]);
+    spec["hooks"] =
+        json!({"createRuntime": hook, "startContainer": hook, "poststop": [{"path": "/bin/true"}]});
+    spec["annotations"] = json!({"b": "2", "a": "1"});
+    let process = &mut spec["process"];
+    process["scheduler"] = json!({"policy": "SCHED_RR", "priority": 5});
+    process["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 4});
+    process["execCPUAffinity"] = json!({"initial": "0", "final": "0-1"});
+    process["apparmorProfile"] = json!("confined");
+    let mounts = spec["mounts"].as_array_mut().expect("a list");
+    mounts.push(
+        json!({"destination": "/own", "type": "bind", "source": "/host/own", "options": ["rbind", "ridmap"],
+                       "uidMappings": map, "gidMappings": map}),
+    );
+    mounts.push(json!({"destination": "/run", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}));
+    let linux = &mut spec["linux"];
+    linux["namespaces"] = json!([{"type": "pid", "path": "/proc/7/ns/pid"}, {"type": "mount"}, {"type": "user"},
+                                 {"type": "time"}, {"type": "uts"}, {"type": "ipc"}, {"type": "network"}]);
+    linux["uidMappings"] = map.clone();
+    linux["gidMappings"] = map;
+    linux["timeOffsets"] = json!({"monotonic": {"secs": -3, "nanosecs": 5}, "boottime": {"secs": 9}});
+    linux["netDevices"] = json!({"eth9": {"name": "eth0"}, "eth8": {}});
+    linux["rootfsPropagation"] = json!("rshared");
+    linux["personality"] = json!({"domain": "LINUX32"});
+    linux["memoryPolicy"] =
+        json!({"mode": "MPOL_INTERLEAVE", "nodes": "0-1", "flags": ["MPOL_F_STATIC_NODES"]});
+    spec
+}

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Value, json};
 
-use crate::{legacy, ordinary, plan, unified};
+use crate::{extraordinary, legacy, ordinary, plan, unified};
 
 fn path() -> impl Strategy<Value = String> {
     let part = prop_oneof![
@@ -93,6 +93,47 @@ proptest! {
                 prop_assert!(path.starts_with('/') && !path.contains('\0'), "{path:?}");
                 prop_assert!(!path.split('/').any(|part| part == ".."), "{path:?}");
             }
+        }
+    }
+
+    /// What the kernel would refuse late is refused here, and what is left is within bounds.
+    #[test]
+    fn any_mappings_hooks_and_clocks_compile_or_are_refused(
+        ranges in prop::collection::vec((any::<u32>(), any::<u32>(), 0_u32..70_000), 0..4),
+        hook in path(), timeout in -2_i64..5_000_000_000, clock in "monotonic|boottime|[a-z]{1,6}",
+        offset in any::<(i64, u32)>(), cpus in "[0-9]{1,4}(-[0-9]{1,4})?", nice in -25_i32..25,
+    ) {
+        let mut spec = extraordinary();
+        let map: Vec<_> = ranges.iter().map(|(a, b, c)| json!({"containerID": a, "hostID": b, "size": c})).collect();
+        spec["linux"]["uidMappings"] = json!(map);
+        spec["linux"]["timeOffsets"] = json!({clock: {"secs": offset.0, "nanosecs": offset.1}});
+        spec["hooks"] = json!({"poststop": [{"path": hook, "timeout": timeout}]});
+        spec["process"]["execCPUAffinity"] = json!({"initial": cpus});
+        spec["process"]["scheduler"]["nice"] = json!(nice);
+        let Ok(plan) = plan(&spec, unified()) else { return Ok(()) };
+        prop_assert_eq!(plan.version, 2);
+        let ids = plan.ids.clone().expect("a user namespace has mappings");
+        for range in ids.users {
+            prop_assert!(range.count > 0 && range.inside.checked_add(range.count).is_some());
+        }
+        for hook in plan.hooks.clone().expect("a hook").poststop {
+            prop_assert!(hook.path.starts_with('/'));
+        }
+        prop_assert_eq!(Plan::decode(plan.encode_to_vec().as_slice()).expect("its own bytes"), plan);
+    }
+
+    /// Bytes of a spec's file, changed anywhere: an error, or a spec that compiles or is refused.
+    #[test]
+    fn a_specs_bytes_changed_anywhere_never_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = serde_json::to_vec(&extraordinary()).expect("JSON");
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(spec) = serde_json::from_slice(&bytes) {
+            let _ = gantry_runtime::plan::compile(&spec, &gantry_runtime::plan::PlanInput::default());
         }
     }
 

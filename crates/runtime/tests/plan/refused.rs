@@ -19,7 +19,6 @@ fn with(pointer: &str, value: &Value) -> Result<(), PlanError> {
 fn what_is_not_there_yet_is_refused_by_name() {
     for (pointer, value, field) in [
         ("/linux/intelRdt", json!({"closID": "x"}), "linux.intelRdt"),
-        ("/linux/netDevices", json!({"eth9": {}}), "linux.netDevices"),
         (
             "/mounts",
             json!([{"destination": "/x", "type": "bind", "source": "/y", "options": ["remount"]}]),
@@ -66,6 +65,7 @@ fn what_would_reach_beyond_the_container_is_refused() {
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}])),
         ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 1, "size": 1}])),
         ("/linux/timeOffsets", json!({"boottime": {"secs": 1}})),
+        ("/linux/netDevices", json!({"eth9": {}})),
         ("/linux/rootfsPropagation", json!("sideways")),
         ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 8})),
         ("/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": 20})),

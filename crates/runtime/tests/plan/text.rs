@@ -18,11 +18,16 @@ pub(crate) fn lines(plan: &Plan) -> String {
         }
     }
     for namespace in &plan.namespaces {
-        let from = if namespace.path.is_empty() { "new" } else { &namespace.path };
+        let from = match (namespace.passed, namespace.path.as_str()) {
+            (true, _) => "passed",
+            (false, "") => "new",
+            (false, path) => path,
+        };
         let kind = NamespaceKind::try_from(namespace.kind).expect("a known kind");
         let _ = writeln!(text, "namespace {kind:?} {from}");
     }
     let _ = writeln!(text, "propagation {}", if plan.slave_propagation { "slave" } else { "private" });
+    second_version(plan, &mut text);
     for step in &plan.steps {
         let _ = writeln!(text, "{}", op(step.op.as_ref().expect("an operation")));
     }
@@ -31,6 +36,44 @@ pub(crate) fn lines(plan: &Plan) -> String {
         text.push_str("tiny init\n");
     }
     text
+}
+
+/// What plans of version 2 may have; nothing for others.
+fn second_version(plan: &Plan, text: &mut String) {
+    for range in plan.ids.iter().flat_map(|ids| ids.users.iter().chain(&ids.groups)) {
+        let _ = writeln!(text, "ids {} are {} ({})", range.inside, range.outside, range.count);
+    }
+    if plan.rootfs.as_ref().is_some_and(|rootfs| rootfs.id_mapped) {
+        text.push_str("root shifted\n");
+    }
+    for device in &plan.net_devices {
+        let _ = writeln!(text, "link {} becomes {}", device.name, device.name_inside);
+    }
+    for line in plan.clock_offsets.lines() {
+        let _ = writeln!(text, "clock {line}");
+    }
+    if plan.root_propagation != 0 {
+        let _ =
+            writeln!(text, "root propagation {:#x} all {}", plan.root_propagation, plan.root_propagation_all);
+    }
+    let Some(hooks) = &plan.hooks else { return };
+    let _ = writeln!(text, "state {} in {}", hooks.state, hooks.bundle);
+    for (kind, list) in [
+        ("prestart", &hooks.prestart),
+        ("createRuntime", &hooks.create_runtime),
+        ("createContainer", &hooks.create_container),
+        ("startContainer", &hooks.start_container),
+        ("poststart", &hooks.poststart),
+        ("poststop", &hooks.poststop),
+    ] {
+        for hook in list {
+            let _ = writeln!(
+                text,
+                "{kind} {} {:?} {:?} {}s",
+                hook.path, hook.args, hook.env, hook.timeout_seconds
+            );
+        }
+    }
 }
 
 fn op(op: &Op) -> String {
@@ -61,14 +104,17 @@ fn fresh(mount: &Mount) -> String {
         None => format!(" {}", setting.key),
     });
     let settings: String = settings.collect();
-    format!("mount {} at {} attributes {:#x}{settings}", mount.fstype, mount.target, mount.attributes)
+    let copied = if mount.copy_up { " copied up" } else { "" };
+    format!("mount {} at {} attributes {:#x}{settings}{copied}", mount.fstype, mount.target, mount.attributes)
 }
 
 fn bound(bind: &Bind) -> String {
     let recursive = if bind.recursive { " with submounts" } else { "" };
     let all = if bind.propagation_all { " for all" } else { "" };
+    let shifted =
+        bind.id_map.as_ref().map_or("", |map| if map.recursive { " shifted for all" } else { " shifted" });
     format!(
-        "bind {}{recursive} at {} set {:#x} clear {:#x} set all {:#x} clear all {:#x} propagation {:#x}{all}",
+        "bind {}{recursive} at {} set {:#x} clear {:#x} set all {:#x} clear all {:#x} propagation {:#x}{all}{shifted}",
         bind.source, bind.target, bind.set, bind.clear, bind.set_all, bind.clear_all, bind.propagation
     )
 }

@@ -27,10 +27,7 @@ pub(super) fn process(process: &Process) -> Result<(), PlanError> {
 }
 
 fn linux(linux: &Linux) -> Result<(), PlanError> {
-    refuse(&[
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|map| !map.is_empty())),
-    ])
+    refuse(&[("linux.intelRdt", linux.intel_rdt().is_some())])
 }
 
 fn refuse(fields: &[(&str, bool)]) -> Result<(), PlanError> {
