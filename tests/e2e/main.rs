@@ -29,6 +29,7 @@ macro_rules! tests {
 }
 
 mod api;
+mod control_groups;
 mod counts;
 mod crash;
 mod daemon;
@@ -55,6 +56,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
     };
     [
         api::all,
+        control_groups::all,
         counts::all,
         crash::all,
         daemon::all,

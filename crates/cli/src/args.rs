@@ -37,12 +37,22 @@ enum Command {
     Kill(commands::kill::Args),
     /// Stop and start containers
     Restart(commands::restart::Args),
+    /// Hold the processes of containers still
+    Pause(commands::pause::Args),
+    /// Let the processes of paused containers go on
+    Unpause(commands::unpause::Args),
+    /// Change the resources of containers, also while they run
+    Update(commands::update::Args),
     /// Remove containers
     Rm(commands::rm::Args),
     /// List containers
     Ps(commands::ps::Args),
     /// Show everything about containers and images
     Inspect(commands::inspect::Args),
+    /// Show what containers use, again and again
+    Stats(commands::stats::Args),
+    /// Show the processes of a container
+    Top(commands::top::Args),
     /// Show what a container wrote
     Logs(commands::logs::Args),
     /// Run one more process in a running container
@@ -88,6 +98,11 @@ impl Cli {
             Command::Stop(args) => commands::stop::run(args, &session).await,
             Command::Kill(args) => commands::kill::run(args, &session).await,
             Command::Restart(args) => commands::restart::run(args, &session).await,
+            Command::Pause(args) => commands::pause::run(args, &session).await,
+            Command::Unpause(args) => commands::unpause::run(args, &session).await,
+            Command::Update(args) => commands::update::run(args, &session).await,
+            Command::Stats(args) => commands::stats::run(args, &session).await,
+            Command::Top(args) => commands::top::run(args, &session).await,
             Command::Rm(args) => commands::rm::run(args, &session).await,
             Command::Ps(args) => commands::ps::run(args, &session).await,
             Command::Inspect(args) => commands::inspect::run(args, &session).await,

@@ -28,7 +28,7 @@ pub(crate) enum Host {
 pub(crate) enum Step {
     /// Make the container's folders and record it as created.
     Prepare,
-    /// Take over the running container: record it as running and watch it.
+    /// Take over the live container: record it as running or paused, whichever it is, and watch it.
     Adopt,
     /// Record how it ended.
     RecordExit(Exit),
@@ -65,17 +65,31 @@ pub(crate) fn steps(state: ContainerState, auto_remove: bool, host: Host) -> Vec
     let mut steps = Vec::with_capacity(5);
     match (state, host) {
         (ContainerState::Creating, Host::NoShim { .. }) => steps.extend([Step::Sweep, Step::Prepare]),
-        (ContainerState::Starting | ContainerState::Running, Host::Running) => steps.push(Step::Adopt),
-        (ContainerState::Starting | ContainerState::Running, Host::Ended { exit: Some(exit) }) => {
+        (ContainerState::Starting | ContainerState::Running | ContainerState::Paused, Host::Running) => {
+            steps.push(Step::Adopt);
+        }
+        (
+            ContainerState::Starting | ContainerState::Running | ContainerState::Paused,
+            Host::Ended { exit: Some(exit) },
+        ) => {
             steps.extend([Step::RecordExit(exit), Step::ReleaseShim, Step::Sweep]);
         }
-        (ContainerState::Starting | ContainerState::Running, Host::NoShim { exit: Some(exit) }) => {
+        (
+            ContainerState::Starting | ContainerState::Running | ContainerState::Paused,
+            Host::NoShim { exit: Some(exit) },
+        ) => {
             steps.extend([Step::RecordExit(exit), Step::Sweep]);
         }
-        (ContainerState::Starting | ContainerState::Running, Host::Waiting | Host::Ended { exit: None }) => {
+        (
+            ContainerState::Starting | ContainerState::Running | ContainerState::Paused,
+            Host::Waiting | Host::Ended { exit: None },
+        ) => {
             steps.extend([Step::RecordStartFailed, Step::ReleaseShim, Step::Sweep]);
         }
-        (ContainerState::Starting | ContainerState::Running, Host::NoShim { exit: None }) => {
+        (
+            ContainerState::Starting | ContainerState::Running | ContainerState::Paused,
+            Host::NoShim { exit: None },
+        ) => {
             steps.extend([Step::RecordLost, Step::Sweep]);
         }
         (
@@ -92,7 +106,9 @@ pub(crate) fn steps(state: ContainerState, auto_remove: bool, host: Host) -> Vec
         ) => steps.extend([Step::ReleaseShim, Step::Sweep]),
     }
     let ends_exited = match state {
-        ContainerState::Starting | ContainerState::Running => !steps.contains(&Step::Adopt),
+        ContainerState::Starting | ContainerState::Running | ContainerState::Paused => {
+            !steps.contains(&Step::Adopt)
+        }
         ContainerState::Exited => true,
         ContainerState::Creating | ContainerState::Created | ContainerState::Removing => false,
     };
@@ -112,11 +128,12 @@ pub(crate) fn steps(state: ContainerState, auto_remove: bool, host: Host) -> Vec
 mod tests {
     use super::*;
 
-    const STATES: [ContainerState; 6] = [
+    const STATES: [ContainerState; 7] = [
         ContainerState::Creating,
         ContainerState::Created,
         ContainerState::Starting,
         ContainerState::Running,
+        ContainerState::Paused,
         ContainerState::Exited,
         ContainerState::Removing,
     ];
@@ -149,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_exit_that_is_known_is_always_the_one_recorded() {
-        for state in [ContainerState::Starting, ContainerState::Running] {
+        for state in [ContainerState::Starting, ContainerState::Running, ContainerState::Paused] {
             for host in [Host::NoShim { exit: Some(EXIT) }, Host::Ended { exit: Some(EXIT) }] {
                 assert_eq!(steps(state, false, host)[0], Step::RecordExit(EXIT));
             }

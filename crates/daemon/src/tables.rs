@@ -1,5 +1,5 @@
 //! The daemon's tables: what was asked of each container, where it is in its life, and the images, events
-//! and leases beside it. What was asked is one row that never changes but for its name; what changes often
+//! and leases beside it. What was asked is one row that seldom changes (its name, its resources); what changes often
 //! is another, small one.
 //!
 //! ```text
@@ -108,6 +108,9 @@ pub(crate) enum EventKind {
     ContainerRename,
     ContainerExecStart,
     ContainerExecExit,
+    ContainerPause,
+    ContainerResume,
+    ContainerUpdate,
     ImagePull,
     ImageImport,
     ImageTag,

@@ -1,17 +1,17 @@
 //! A container's states and the one function that moves between them.
 //!
 //! ```text
-//!  Creating ──Prepared──► Created ──Start──► Starting ──Started──► Running
-//!     │                      │                  │                     │
-//!     │                      │             StartFailed              Exit
-//!     │                      │                  ▼                     ▼
-//!     └──────Remove──┐       │               Exited ◄─────────────────┘
+//!  Creating ──Prepared──► Created ──Start──► Starting ──Started──► Running ◄──Pause, Resume──► Paused
+//!     │                      │                  │                     │                          │
+//!     │                      │             StartFailed              Exit                        Exit
+//!     │                      │                  ▼                     ▼                          │
+//!     └──────Remove──┐       │               Exited ◄─────────────────┴──────────────────────────┘
 //!                    ▼       │                │   └──Start──► Starting
 //!                 Removing ◄─┴────Remove──────┘
 //! ```
 //!
 //! `Removing` is the last state: the record goes when everything on the host is gone. Stopping is not a
-//! state but something being done to a running container; pausing comes with its own states later.
+//! state but something being done to a live container.
 
 use std::fmt;
 
@@ -29,6 +29,8 @@ pub enum ContainerState {
     Starting,
     /// Its init process is alive.
     Running,
+    /// Its processes are alive and held still.
+    Paused,
     /// Its init process ended, or could not be started.
     Exited,
     /// It is being taken away; nothing else can be done with it.
@@ -46,6 +48,10 @@ pub enum ContainerEvent {
     Started,
     /// The start did not get that far.
     StartFailed,
+    /// All its processes stand still.
+    Pause,
+    /// They go on.
+    Resume,
     /// The init process ended.
     Exit,
     /// A client asked for removal, or a failed create is unwound.
@@ -69,23 +75,31 @@ impl ContainerState {
         match (self, event) {
             (Self::Creating, E::Prepared) => Ok(Self::Created),
             (Self::Created | Self::Exited, E::Start) => Ok(Self::Starting),
-            (Self::Starting, E::Started) => Ok(Self::Running),
-            (Self::Starting, E::StartFailed | E::Exit) | (Self::Running, E::Exit) => Ok(Self::Exited),
-            (Self::Creating | Self::Created | Self::Exited | Self::Removing, E::Remove) => Ok(Self::Removing),
-            (Self::Creating, E::Start | E::Started | E::StartFailed | E::Exit)
-            | (Self::Created | Self::Exited, E::Prepared | E::Started | E::StartFailed | E::Exit)
-            | (Self::Starting, E::Prepared | E::Start | E::Remove)
-            | (Self::Running, E::Prepared | E::Start | E::Started | E::StartFailed | E::Remove)
-            | (Self::Removing, E::Prepared | E::Start | E::Started | E::StartFailed | E::Exit) => {
-                Err(TransitionError { state: self, event })
+            (Self::Starting, E::Started) | (Self::Paused, E::Resume) => Ok(Self::Running),
+            (Self::Starting, E::StartFailed | E::Exit) | (Self::Running | Self::Paused, E::Exit) => {
+                Ok(Self::Exited)
             }
+            (Self::Running, E::Pause) => Ok(Self::Paused),
+            (Self::Creating | Self::Created | Self::Exited | Self::Removing, E::Remove) => Ok(Self::Removing),
+            (Self::Creating, E::Start | E::Started | E::StartFailed | E::Pause | E::Resume | E::Exit)
+            | (
+                Self::Created | Self::Exited,
+                E::Prepared | E::Started | E::StartFailed | E::Pause | E::Resume | E::Exit,
+            )
+            | (Self::Starting, E::Prepared | E::Start | E::Pause | E::Resume | E::Remove)
+            | (Self::Running, E::Prepared | E::Start | E::Started | E::StartFailed | E::Resume | E::Remove)
+            | (Self::Paused, E::Prepared | E::Start | E::Started | E::StartFailed | E::Pause | E::Remove)
+            | (
+                Self::Removing,
+                E::Prepared | E::Start | E::Started | E::StartFailed | E::Pause | E::Resume | E::Exit,
+            ) => Err(TransitionError { state: self, event }),
         }
     }
 
     /// Whether a process of it may be alive.
     pub fn is_alive(self) -> bool {
         match self {
-            Self::Starting | Self::Running => true,
+            Self::Starting | Self::Running | Self::Paused => true,
             Self::Creating | Self::Created | Self::Exited | Self::Removing => false,
         }
     }
@@ -97,6 +111,7 @@ impl ContainerState {
             Self::Created => "created",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Exited => "exited",
             Self::Removing => "removing",
         }
@@ -114,8 +129,10 @@ mod tests {
     use super::ContainerEvent as E;
     use super::ContainerState as S;
 
-    const STATES: [S; 6] = [S::Creating, S::Created, S::Starting, S::Running, S::Exited, S::Removing];
-    const EVENTS: [E; 6] = [E::Prepared, E::Start, E::Started, E::StartFailed, E::Exit, E::Remove];
+    const STATES: [S; 7] =
+        [S::Creating, S::Created, S::Starting, S::Running, S::Paused, S::Exited, S::Removing];
+    const EVENTS: [E; 8] =
+        [E::Prepared, E::Start, E::Started, E::StartFailed, E::Pause, E::Resume, E::Exit, E::Remove];
 
     #[test]
     fn every_pair_of_state_and_event_is_as_drawn() {
@@ -123,7 +140,9 @@ mod tests {
             (S::Creating, E::Prepared) => Some(S::Created),
             (S::Created | S::Exited, E::Start) => Some(S::Starting),
             (S::Starting, E::Started) => Some(S::Running),
-            (S::Starting, E::StartFailed | E::Exit) | (S::Running, E::Exit) => Some(S::Exited),
+            (S::Starting, E::StartFailed | E::Exit) | (S::Running | S::Paused, E::Exit) => Some(S::Exited),
+            (S::Running, E::Pause) => Some(S::Paused),
+            (S::Paused, E::Resume) => Some(S::Running),
             (S::Creating | S::Created | S::Exited | S::Removing, E::Remove) => Some(S::Removing),
             _ => None,
         };

@@ -11,6 +11,7 @@ mod network;
 mod port;
 mod process;
 mod request;
+mod resource_change;
 mod resources;
 mod state;
 #[cfg(test)]
@@ -21,4 +22,5 @@ pub use container::ContainerRequest;
 pub use field::{FieldProblem, InvalidField};
 pub use network::{SandboxRequest, attachment, network_options, ports};
 pub use request::{id, identifier, labels, namespace, page_size, platform, request_id, terminal_size};
+pub use resource_change::changed_resources;
 pub use time::{duration_since_epoch_ns, timestamp};

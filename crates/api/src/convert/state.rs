@@ -14,6 +14,7 @@ impl From<ContainerState> for v1::ContainerState {
             ContainerState::Created => Self::Created,
             ContainerState::Starting => Self::Starting,
             ContainerState::Running => Self::Running,
+            ContainerState::Paused => Self::Paused,
             ContainerState::Exited => Self::Exited,
             ContainerState::Removing => Self::Removing,
         }
@@ -29,6 +30,7 @@ impl v1::ContainerState {
             Self::Created => Some(ContainerState::Created),
             Self::Starting => Some(ContainerState::Starting),
             Self::Running => Some(ContainerState::Running),
+            Self::Paused => Some(ContainerState::Paused),
             Self::Exited => Some(ContainerState::Exited),
             Self::Removing => Some(ContainerState::Removing),
         }

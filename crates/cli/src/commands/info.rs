@@ -50,7 +50,7 @@ fn value(info: &Info) -> Value {
         "State": info.state, "Address": info.address, "Pid": info.pid,
         "StartedAt": info.start_time.as_ref().map(moment::rfc3339),
         "Containers": counts.total, "ContainersRunning": counts.running,
-        "ContainersCreated": counts.created, "ContainersExited": counts.exited,
+        "ContainersPaused": counts.paused, "ContainersCreated": counts.created, "ContainersExited": counts.exited,
         "Images": info.images, "Revision": info.revision, "Warnings": info.warnings,
     })
 }

@@ -57,7 +57,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<ExitCode, Failu
     let mut filter = filter(&args.filter, &FILTERS)?;
     let any_state = args.all || last.is_some() || args.filter.iter().any(|text| text.starts_with("status="));
     if !any_state {
-        filter = [filter.as_str(), "state==starting|running"]
+        filter = [filter.as_str(), "state==starting|running|paused"]
             .iter()
             .filter(|term| !term.is_empty())
             .copied()

@@ -2,15 +2,15 @@
 
 mod confinement;
 mod network;
+pub(crate) mod resources;
 
 use clap::Args;
 use gantry_api::containers::v1::{
-    ContainerOptions, CreateContainerRequest, Device, Entrypoint, HostEntry, Mount, ProcessOptions,
-    Resources, Ulimit,
+    ContainerOptions, CreateContainerRequest, Device, Entrypoint, HostEntry, Mount, ProcessOptions, Ulimit,
 };
 
 use crate::failure::Failure;
-use crate::parse::number::{pids, processors, size, size_or_unlimited, ulimit};
+use crate::parse::number::{size, ulimit};
 use crate::parse::pair::{host, loose, strict};
 use crate::parse::time::seconds_ms;
 use crate::parse::{device::device, environment, mount, pair};
@@ -156,59 +156,14 @@ pub(crate) enum PullPolicy {
 /// Flags of resource limits.
 #[derive(Debug, Args)]
 struct LimitFlags {
-    /// Memory, such as 512m
-    #[arg(short, long, value_name = "SIZE", value_parser = size)]
-    memory: Option<u64>,
-    /// Memory and swap together; -1 for no limit of swap
-    #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited, allow_hyphen_values = true)]
-    memory_swap: Option<u64>,
-    /// Memory below which it is not reclaimed first
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    memory_reservation: Option<u64>,
-    /// Processors, such as 1.5
-    #[arg(long, value_name = "NUMBER", value_parser = processors)]
-    cpus: Option<u64>,
-    /// Relative weight of processor time
-    #[arg(short = 'c', long, value_name = "WEIGHT")]
-    cpu_shares: Option<u64>,
-    /// Processors it may use, such as 0-2,4
-    #[arg(long, value_name = "LIST")]
-    cpuset_cpus: Option<String>,
-    /// Memory nodes it may use
-    #[arg(long, value_name = "LIST")]
-    cpuset_mems: Option<String>,
-    /// Processes and threads; -1 for no limit
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pids_limit: Option<String>,
-    /// Relative weight of block I/O, 10 to 1000
-    #[arg(long, value_name = "WEIGHT")]
-    blkio_weight: Option<u32>,
+    #[command(flatten)]
+    resources: resources::ResourceFlags,
     /// Set an rlimit
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = ulimit)]
     ulimit: Vec<(String, Ulimit)>,
     /// Size of /dev/shm
     #[arg(long, value_name = "SIZE", value_parser = size)]
     shm_size: Option<u64>,
-}
-
-impl LimitFlags {
-    fn resources(&self) -> Result<Resources, Failure> {
-        let pids_max = match &self.pids_limit {
-            Some(text) => pids(text).map_err(Failure::new)?,
-            None => None,
-        };
-        Ok(Resources {
-            memory_bytes: self.memory,
-            memory_swap_bytes: self.memory_swap,
-            memory_reservation_bytes: self.memory_reservation,
-            nano_cpus: self.cpus,
-            cpu_shares: self.cpu_shares,
-            cpuset_cpus: self.cpuset_cpus.clone(),
-            cpuset_mems: self.cpuset_mems.clone(),
-            pids_max,
-            blkio_weight: self.blkio_weight,
-        })
-    }
 }
 
 impl ContainerFlags {
@@ -225,7 +180,7 @@ impl ContainerFlags {
         process.entrypoint = self
             .entrypoint
             .map(|word| Entrypoint { args: if word.is_empty() { Vec::new() } else { vec![word] } });
-        let resources = self.limits.resources()?;
+        let resources = self.limits.resources.resources()?;
         let options = ContainerOptions {
             process: Some(process),
             hostname: self.hostname,

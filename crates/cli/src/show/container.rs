@@ -18,6 +18,7 @@ pub(crate) fn state(container: &Container) -> &'static str {
         ContainerState::Created => "created",
         ContainerState::Starting => "starting",
         ContainerState::Running => "running",
+        ContainerState::Paused => "paused",
         ContainerState::Exited => "exited",
         ContainerState::Removing => "removing",
     }
@@ -54,6 +55,9 @@ fn status(container: &Container, now: Timestamp) -> String {
     match container.state() {
         ContainerState::Running => {
             format!("Up {}", moment::since(&container.start_time.unwrap_or_default(), now))
+        }
+        ContainerState::Paused => {
+            format!("Up {} (Paused)", moment::since(&container.start_time.unwrap_or_default(), now))
         }
         ContainerState::Exited => {
             let exit = container.exit.unwrap_or_default();
@@ -136,7 +140,8 @@ pub(crate) fn document(container: &Container) -> Value {
         None => "0001-01-01T00:00:00Z".to_owned(),
     };
     let exit = container.exit.unwrap_or_default();
-    let running = container.state() == ContainerState::Running;
+    let paused = container.state() == ContainerState::Paused;
+    let running = paused || container.state() == ContainerState::Running;
     let mut words = container.command.iter();
     json!({
         "Id": container.id,
@@ -147,7 +152,7 @@ pub(crate) fn document(container: &Container) -> Value {
         "Path": words.next(),
         "Args": words.collect::<Vec<_>>(),
         "State": {
-            "Status": state(container), "Running": running, "Pid": container.pid, "ExitCode": exit.code,
+            "Status": state(container), "Running": running, "Paused": paused, "Pid": container.pid, "ExitCode": exit.code,
             "OOMKilled": exit.oom_killed, "Error": container.error, "StartedAt": time(container.start_time),
             "FinishedAt": time(container.exit.as_ref().and_then(|exit: &Exit| exit.time)),
         },

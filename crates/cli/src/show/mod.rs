@@ -9,3 +9,4 @@ pub(crate) mod port;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod template;
+pub(crate) mod usage;

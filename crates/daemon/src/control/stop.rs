@@ -90,6 +90,7 @@ async fn signal_and_wait(handle: &Handle, signal: Signal, timeout: Duration) -> 
             exec: None,
             signal: signal.number().unsigned_abs(),
             all: false,
+            ends: true,
             reply,
         })
         .await;

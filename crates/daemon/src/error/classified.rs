@@ -3,7 +3,7 @@
 
 use std::io;
 
-use gantry_types::{Class, Classified, Resource};
+use gantry_types::{Class, Classified, ContainerState, Resource};
 
 use super::Error;
 
@@ -62,6 +62,9 @@ impl Classified for Error {
             Self::ContainerNotFound { .. } => "`gantry ps -a` lists all containers".into(),
             Self::ContainerAmbiguous { .. } | Self::ImageAmbiguous { .. } => {
                 "give more digits, or the name".into()
+            }
+            Self::NotRunning { name, state: ContainerState::Paused } => {
+                format!("let it go on first: `gantry unpause {name}`")
             }
             Self::NotRunning { name, .. } => format!("start it first: `gantry start {name}`"),
             Self::StillAlive { name, .. } => {

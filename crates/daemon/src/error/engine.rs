@@ -65,6 +65,7 @@ engines!(
     gantry_linux::SyscallError,
     gantry_network::NetworkError,
     gantry_network::netd::NetdError,
+    gantry_runtime::cgroup::CgroupAtError,
     gantry_runtime::cgroup::CgroupError,
     gantry_runtime::cgroup::CgroupPlanError,
     gantry_runtime::plan::PlanError,

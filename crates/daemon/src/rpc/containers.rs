@@ -7,20 +7,23 @@ use gantry_api::containers::v1::container_service_server::ContainerService;
 use gantry_api::containers::v1::{
     AttachContainerRequest, AttachContainerResponse, CreateContainerRequest, CreateContainerResponse,
     ExecContainerRequest, ExecContainerResponse, GetContainerLogsRequest, GetContainerLogsResponse,
-    GetContainerRequest, GetContainerResponse, GetExecRequest, GetExecResponse, KillContainerRequest,
-    KillContainerResponse, ListContainersRequest, ListContainersResponse, ListExecsRequest,
-    ListExecsResponse, RemoveContainerRequest, RemoveContainerResponse, RenameContainerRequest,
+    GetContainerRequest, GetContainerResponse, GetContainerStatsRequest, GetContainerStatsResponse,
+    GetExecRequest, GetExecResponse, KillContainerRequest, KillContainerResponse,
+    ListContainerProcessesRequest, ListContainerProcessesResponse, ListContainersRequest,
+    ListContainersResponse, ListExecsRequest, ListExecsResponse, PauseContainerRequest,
+    PauseContainerResponse, RemoveContainerRequest, RemoveContainerResponse, RenameContainerRequest,
     RenameContainerResponse, ResizeTerminalRequest, ResizeTerminalResponse, RestartContainerRequest,
-    RestartContainerResponse, StartContainerRequest, StartContainerResponse, StartExecRequest,
-    StartExecResponse, StopContainerRequest, StopContainerResponse, TerminalSize, WaitCondition,
-    WaitContainerRequest, WaitContainerResponse,
+    RestartContainerResponse, ResumeContainerRequest, ResumeContainerResponse, StartContainerRequest,
+    StartContainerResponse, StartExecRequest, StartExecResponse, StopContainerRequest, StopContainerResponse,
+    TerminalSize, UpdateContainerRequest, UpdateContainerResponse, WaitCondition, WaitContainerRequest,
+    WaitContainerResponse,
 };
 use gantry_api::convert::{self, ContainerRequest};
 use gantry_runtime::spec::Signal;
 use gantry_types::{ContainerId, Namespace};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Service, container, execs, logs, streams};
+use super::{Service, container, execs, logs, stats, streams};
 use crate::containers;
 use crate::control::stop::StopOptions;
 use crate::control::wait::WaitCondition as Condition;
@@ -61,6 +64,7 @@ pub(super) fn size(name: &str, size: Option<&TerminalSize>) -> Result<Option<Siz
 
 #[tonic::async_trait]
 impl ContainerService for Service {
+    type GetContainerStatsStream = BoxStream<GetContainerStatsResponse>;
     type GetContainerLogsStream = BoxStream<GetContainerLogsResponse>;
     type AttachContainerStream = BoxStream<AttachContainerResponse>;
     type ExecContainerStream = BoxStream<ExecContainerResponse>;
@@ -126,7 +130,9 @@ impl ContainerService for Service {
         let turn = self.turn(&named.namespace, &request.request_id, "KillContainer").await?;
         if let Turn::Work(guard) = turn {
             let all = request.all;
-            self.handle(&named)?.ask(|reply| Command::Signal { exec: None, signal, all, reply }).await?;
+            self.handle(&named)?
+                .ask(|reply| Command::Signal { exec: None, signal, all, ends: false, reply })
+                .await?;
             if let Some(guard) = guard {
                 guard.note_alone(&self.daemon.store, named.id.as_str())?;
             }
@@ -256,6 +262,62 @@ impl ContainerService for Service {
         request: Request<ListExecsRequest>,
     ) -> Result<Response<ListExecsResponse>, Status> {
         Ok(Response::new(execs::list(self, request.into_inner()).await?))
+    }
+
+    async fn pause_container(
+        &self,
+        request: Request<PauseContainerRequest>,
+    ) -> Result<Response<PauseContainerResponse>, Status> {
+        let request = request.into_inner();
+        let named = self.named(&request.namespace, &request.container)?;
+        self.handle(&named)?.ask(|reply| Command::Pause { reply }).await?;
+        Ok(Response::new(PauseContainerResponse { container: Some(self.container(&named)?) }))
+    }
+
+    async fn resume_container(
+        &self,
+        request: Request<ResumeContainerRequest>,
+    ) -> Result<Response<ResumeContainerResponse>, Status> {
+        let request = request.into_inner();
+        let named = self.named(&request.namespace, &request.container)?;
+        self.handle(&named)?.ask(|reply| Command::Resume { reply }).await?;
+        Ok(Response::new(ResumeContainerResponse { container: Some(self.container(&named)?) }))
+    }
+
+    async fn update_container(
+        &self,
+        request: Request<UpdateContainerRequest>,
+    ) -> Result<Response<UpdateContainerResponse>, Status> {
+        let request = request.into_inner();
+        let named = self.named(&request.namespace, &request.container)?;
+        let handle = self.handle(&named)?;
+        loop {
+            let record = self.daemon.container_record(&named.namespace, &named.id)?;
+            let from = Box::new(record.options.resources.clone());
+            let (change, mask) = (request.resources.as_ref(), request.update_mask.as_ref());
+            let to = Box::new(convert::changed_resources(&from, change, mask)?);
+            // Another update may have come between the reading and this.
+            if handle.ask(|reply| Command::Update { from, to, reply }).await? {
+                break;
+            }
+        }
+        Ok(Response::new(UpdateContainerResponse { container: Some(self.container(&named)?) }))
+    }
+
+    async fn get_container_stats(
+        &self,
+        request: Request<GetContainerStatsRequest>,
+    ) -> Result<Response<Self::GetContainerStatsStream>, Status> {
+        let request = request.into_inner();
+        let named = self.named(&request.namespace, &request.container)?;
+        Ok(Response::new(Box::pin(stats::stream(self, named, &request).await?)))
+    }
+
+    async fn list_container_processes(
+        &self,
+        request: Request<ListContainerProcessesRequest>,
+    ) -> Result<Response<ListContainerProcessesResponse>, Status> {
+        Ok(Response::new(stats::processes(self, &request.into_inner()).await?))
     }
 
     async fn resize_terminal(

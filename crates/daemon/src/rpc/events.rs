@@ -155,7 +155,7 @@ fn kind_text(kind: EventKind) -> Option<&'static str> {
     KINDS.iter().map(|row| names(*row)).find(|(known, _, _)| *known == kind).map(|(_, _, text)| text)
 }
 
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 23] = [
     Kind::ContainerCreate,
     Kind::ContainerStart,
     Kind::ContainerKill,
@@ -165,6 +165,9 @@ const KINDS: [Kind; 20] = [
     Kind::ContainerRename,
     Kind::ContainerExecStart,
     Kind::ContainerExecExit,
+    Kind::ContainerPause,
+    Kind::ContainerResume,
+    Kind::ContainerUpdate,
     Kind::ImagePull,
     Kind::ImageImport,
     Kind::ImageTag,
@@ -190,6 +193,9 @@ fn names(kind: Kind) -> (EventKind, &'static str, &'static str) {
         Kind::ContainerRename => (EventKind::ContainerRename, "container", "container.rename"),
         Kind::ContainerExecStart => (EventKind::ContainerExecStart, "container", "container.exec_start"),
         Kind::ContainerExecExit => (EventKind::ContainerExecExit, "container", "container.exec_exit"),
+        Kind::ContainerPause => (EventKind::ContainerPause, "container", "container.pause"),
+        Kind::ContainerResume => (EventKind::ContainerResume, "container", "container.resume"),
+        Kind::ContainerUpdate => (EventKind::ContainerUpdate, "container", "container.update"),
         Kind::ImagePull => (EventKind::ImagePull, "image", "image.pull"),
         Kind::ImageImport => (EventKind::ImageImport, "image", "image.import"),
         Kind::ImageTag => (EventKind::ImageTag, "image", "image.tag"),

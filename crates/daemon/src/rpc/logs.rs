@@ -124,7 +124,7 @@ async fn send(
 fn may_write(status: &ContainerStatus) -> bool {
     use gantry_types::ContainerState as State;
     match status.state {
-        State::Creating | State::Created | State::Starting | State::Running => true,
+        State::Creating | State::Created | State::Starting | State::Running | State::Paused => true,
         State::Exited | State::Removing => false,
     }
 }

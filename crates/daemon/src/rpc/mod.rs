@@ -13,6 +13,7 @@ mod logs;
 mod network;
 mod networks;
 mod snapshots;
+mod stats;
 mod streams;
 mod system;
 mod trace;

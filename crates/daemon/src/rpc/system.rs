@@ -43,6 +43,7 @@ impl SystemService for Service {
             containers.total += 1;
             match row.value.state {
                 ContainerState::Starting | ContainerState::Running => containers.running += 1,
+                ContainerState::Paused => containers.paused += 1,
                 ContainerState::Creating | ContainerState::Created => containers.created += 1,
                 ContainerState::Exited | ContainerState::Removing => containers.exited += 1,
             }

@@ -69,7 +69,7 @@ impl Supervisor {
         let (stream, descriptor) = stream_pair()?;
         let request = streams.request(exec.as_ref());
         match (&self.shim, self.status.state) {
-            (Some(shim), ContainerState::Running) => {
+            (Some(shim), ContainerState::Running | ContainerState::Paused) => {
                 shim.client.attach(request, Some(descriptor)).await?;
                 if let Some(size) = size.filter(|_| terminal) {
                     self.resize(exec.as_ref(), size).await?;
@@ -89,6 +89,7 @@ impl Supervisor {
                 | ContainerState::Created
                 | ContainerState::Starting
                 | ContainerState::Running
+                | ContainerState::Paused
                 | ContainerState::Exited
                 | ContainerState::Removing),
             ) => return Err(Error::NotRunning { name: self.record.name.clone(), state }),

@@ -94,6 +94,7 @@ impl Supervisor {
                         status.started_unix_ns = started_unix_ns;
                     });
                 }
+                self.observe_pause().await;
             }
             Step::RecordExit(exit) => {
                 self.record_exit(exit);

@@ -33,6 +33,10 @@ impl Supervisor {
         if self.status.state == ContainerState::Running {
             return Ok(self.status.clone());
         }
+        if self.status.state == ContainerState::Paused {
+            let name = self.record.name.clone();
+            return Err(Error::NotRunning { name, state: ContainerState::Paused });
+        }
         let began = clock::monotonic();
         let commit = self.record(ContainerEvent::Start, None, |status| {
             status.exit = None;

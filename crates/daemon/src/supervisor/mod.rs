@@ -11,14 +11,16 @@ mod end;
 mod exec;
 mod launch;
 mod network;
+mod pause;
 mod record;
 mod shim;
 mod spec;
+mod update;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gantry_types::{ContainerState, EndpointOptions, ExecId, ProcessOptions, PublishedPort};
+use gantry_types::{ContainerState, EndpointOptions, ExecId, ProcessOptions, PublishedPort, Resources};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
@@ -45,8 +47,15 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub(crate) enum Command {
     /// Runs it. Running already is success.
     Start { reply: Reply<ContainerStatus> },
-    /// Sends a signal to its init, to one exec, or to all its processes.
-    Signal { exec: Option<ExecId>, signal: u32, all: bool, reply: Reply<()> },
+    /// Sends a signal to its init, to one exec, or to all its processes. `ends` says that it is to end by it, so
+    /// that a paused one goes on; SIGKILL always means that.
+    Signal { exec: Option<ExecId>, signal: u32, all: bool, ends: bool, reply: Reply<()> },
+    /// Holds its processes still. Paused already is success.
+    Pause { reply: Reply<()> },
+    /// Lets them go on. Running is success.
+    Resume { reply: Reply<()> },
+    /// Changes its resources, unless they are not `from` any more; tells whether it did.
+    Update { from: Box<Resources>, to: Box<Resources>, reply: Reply<bool> },
     /// Takes it away; refused while it is alive.
     Remove { reply: Reply<()> },
     /// Joins its streams, before or after it was started.
@@ -177,9 +186,12 @@ impl Supervisor {
         // A caller that gave up while its command was carried out is not an error.
         match command {
             Command::Start { reply } => drop(reply.send(self.start().await)),
-            Command::Signal { exec, signal, all, reply } => {
-                drop(reply.send(self.signal(exec.as_ref(), signal, all).await));
+            Command::Signal { exec, signal, all, ends, reply } => {
+                drop(reply.send(self.signal(exec.as_ref(), signal, all, ends).await));
             }
+            Command::Pause { reply } => drop(reply.send(self.pause().await)),
+            Command::Resume { reply } => drop(reply.send(self.resume().await)),
+            Command::Update { from, to, reply } => drop(reply.send(self.update(&from, *to).await)),
             Command::Remove { reply } => drop(reply.send(self.remove().await)),
             Command::Attach { exec, streams, size, reply } => {
                 drop(reply.send(self.attach(exec, streams, size).await));
@@ -196,7 +208,8 @@ impl Supervisor {
             Command::Ports { add, remove, reply } => drop(reply.send(self.change_ports(add, remove).await)),
             Command::Renamed { record } => {
                 let before = self.places();
-                self.record = record;
+                // Only the name: the rest of the row may have changed since.
+                Arc::make_mut(&mut self.record).name.clone_from(&record.name);
                 if let Err(error) = self.retell(before).await {
                     tracing::warn!(error = %crate::error::Chain(&error), "a new name does not resolve yet");
                 }
@@ -204,21 +217,39 @@ impl Supervisor {
         }
     }
 
-    async fn signal(&mut self, exec: Option<&ExecId>, signal: u32, all: bool) -> Result<(), Error> {
-        let client = self.running_client()?;
+    async fn signal(
+        &mut self,
+        exec: Option<&ExecId>,
+        signal: u32,
+        all: bool,
+        ends: bool,
+    ) -> Result<(), Error> {
+        const SIGKILL: u32 = 9;
+        let client = self.live_client()?;
         let exec_id = exec.map(ToString::to_string).unwrap_or_default();
         let request = gantry_api::shim::v1::KillRequest { exec_id, signal, all };
         client.kill(request, None).await?;
+        if exec.is_none() && (ends || signal == SIGKILL) {
+            self.resume_to_end().await;
+        }
         self.tell_event(EventKind::ContainerKill, [("signal".to_owned(), signal.to_string())].into());
         Ok(())
     }
 
     async fn resize(&mut self, exec: Option<&ExecId>, size: TerminalSize) -> Result<(), Error> {
-        let client = self.running_client()?;
+        let client = self.live_client()?;
         let exec_id = exec.map(ToString::to_string).unwrap_or_default();
         let request = gantry_api::shim::v1::ResizeRequest { exec_id, console: Some(size.into()) };
         client.resize(request, None).await?;
         Ok(())
+    }
+
+    /// The shim of a container that runs or is paused; anything else is the caller's error.
+    fn live_client(&self) -> Result<ShimClient, Error> {
+        match (&self.shim, self.status.state) {
+            (Some(shim), ContainerState::Paused) => Ok(shim.client.clone()),
+            _ => self.running_client(),
+        }
     }
 
     /// The shim of a container that runs; anything else is the caller's error.

@@ -52,7 +52,7 @@ impl Daemon {
                 let peer = self.store.get(&tables::CONTAINERS, &key).ok_or(Error::ContainerGone)?;
                 let status = self.store.get(&CONTAINER_STATUS, &key).ok_or(Error::ContainerGone)?;
                 let name = || peer.value.name.to_string();
-                if status.value.state != ContainerState::Running {
+                if !matches!(status.value.state, ContainerState::Running | ContainerState::Paused) {
                     return Err(NetworkProblem::PeerNotRunning { name: name() }.into());
                 }
                 let path = namespace_of(status.value.pid);
@@ -237,7 +237,7 @@ impl Supervisor {
     }
 
     fn is_connected(&self) -> bool {
-        self.status.state == ContainerState::Running
+        matches!(self.status.state, ContainerState::Running | ContainerState::Paused)
     }
 
     /// Changes the links of a running container, then everything that tells of them.
