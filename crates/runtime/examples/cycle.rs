@@ -2,8 +2,9 @@
 //! up, in process, so many times; medians in microseconds, to be held against the floor programme of
 //! `tests/bench`, which does the same kernel work in bare system calls.
 //!
-//! `cycle SPEC ROOTFS COUNT`: an OCI spec whose command ends by itself, a root filesystem folder (the lower
-//! layer), and how many times. The filter is the spec's `linux.seccomp`.
+//! `cycle SPEC ROOTFS COUNT [LAYERS]`: an OCI spec whose command ends by itself, a root filesystem folder (the
+//! lower layer), how many times, and how many layers in all, the others empty. The filter is the spec's
+//! `linux.seccomp`. With a user namespace the layers are shifted by its mapping.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -22,13 +23,14 @@ const PHASES: [&str; 6] = ["layers", "create", "start", "wait", "clean up", "all
 
 #[expect(clippy::print_stdout, reason = "a programme that prints its measurements")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let usage = "usage: cycle SPEC ROOTFS COUNT";
+    let usage = "usage: cycle SPEC ROOTFS COUNT [LAYERS]";
     let mut arguments = std::env::args().skip(1);
     let spec: Spec = serde_json::from_slice(&fs::read(arguments.next().ok_or(usage)?)?)?;
     let lower = arguments.next().ok_or(usage)?;
     let count: usize = arguments.next().ok_or(usage)?.parse()?;
+    let layers: usize = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let folder = tempfile::tempdir()?;
-    let plan = compile(&spec, &lower, folder.path())?;
+    let plan = compile(&spec, &layer_folders(&lower, layers, folder.path())?, folder.path())?;
     let mut samples = Vec::with_capacity(count);
     for _ in 0..count {
         samples.push(cycle(&plan, folder.path())?);
@@ -42,17 +44,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn compile(spec: &Spec, lower: &str, folder: &Path) -> Result<Plan, Box<dyn Error>> {
+/// Empty layers on top of the one that has everything.
+fn layer_folders(lower: &str, layers: usize, folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut list = Vec::new();
+    for number in 1..layers {
+        let layer = folder.join(format!("layer-{number}"));
+        fs::create_dir(&layer)?;
+        list.push(layer.to_string_lossy().into_owned());
+    }
+    list.push(lower.to_owned());
+    Ok(list)
+}
+
+fn compile(spec: &Spec, lower: &[String], folder: &Path) -> Result<Plan, Box<dyn Error>> {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    let overlay = Overlay {
-        lower: vec![lower.to_owned()],
-        upper: path("upper"),
-        work: path("work"),
-        ..Overlay::default()
-    };
+    let overlay =
+        Overlay { lower: lower.to_vec(), upper: path("upper"), work: path("work"), ..Overlay::default() };
     let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let id_mapped = spec.linux().as_ref().is_some_and(|linux| linux.uid_mappings().is_some());
     let input = PlanInput {
-        rootfs: Rootfs { root: Some(Root::Overlay(overlay)), id_mapped: false },
+        rootfs: Rootfs { root: Some(Root::Overlay(overlay)), id_mapped },
         cgroups: cgroup::Host::read()?,
         filter: filter.map(seccomp::compile).transpose()?,
         ..PlanInput::default()

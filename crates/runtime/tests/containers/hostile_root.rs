@@ -148,7 +148,7 @@ impl HostileRoot {
             Evil::AbsoluteLink => symlink(&canary, at).expect("symlink"),
             Evil::RelativeLink => {
                 symlink("../../../../../../../../..".to_owned() + canary.to_str().expect("utf-8"), at)
-                    .expect("symlink")
+                    .expect("symlink");
             }
             Evil::DanglingLink => symlink(canary.join("made"), at).expect("symlink"),
             Evil::ChainedLink => {
@@ -253,7 +253,9 @@ fn describe(path: &Path, text: &mut String) {
         let mut names: Vec<_> =
             fs::read_dir(path).expect("read_dir").map(|entry| entry.expect("entry").path()).collect();
         names.sort();
-        names.iter().for_each(|path| describe(path, text));
+        for path in &names {
+            describe(path, text);
+        }
     } else if status.is_file() {
         text.push_str(&fs::read_to_string(path).expect("utf-8"));
     }
