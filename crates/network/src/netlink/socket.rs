@@ -38,7 +38,9 @@ const ANSWER: usize = 64 * 1024;
 pub(crate) struct Connection {
     socket: Socket,
     sequence: u32,
-    answer: Vec<u8>,
+    /// The last datagram received, and its length.
+    answer: Box<[u8]>,
+    received: usize,
 }
 
 impl std::fmt::Debug for Connection {
@@ -77,7 +79,7 @@ impl Connection {
         socket.connect(&SocketAddr::new(0, 0)).map_err(refused)?;
         socket.set_cap_ack(true).map_err(refused)?;
         socket.set_ext_ack(true).map_err(refused)?;
-        Ok(Self { socket, sequence: 0, answer: Vec::new() })
+        Ok(Self { socket, sequence: 0, answer: vec![0; ANSWER].into(), received: 0 })
     }
 
     /// Makes room for datagrams of `bytes` in both directions, beyond the machine's limit.
@@ -96,7 +98,7 @@ impl Connection {
         // Both families have done the work and queued their answers when `send` returns: nothing is waited for.
         let mut first: Option<Refusal> = None;
         while self.receive(RecvFlags::DONTWAIT)? {
-            for (kind, flags, sequence, body) in Messages(&self.answer) {
+            for (kind, flags, sequence, body) in Messages(&self.answer[..self.received]) {
                 let place = sequence.wrapping_sub(base);
                 let refusal = (kind == ERROR).then(|| Refusal::read(flags, place, body)).flatten();
                 if let Some(refusal) = refusal
@@ -115,7 +117,7 @@ impl Connection {
         self.send(message)?;
         loop {
             self.receive(RecvFlags::empty())?;
-            for (kind, flags, _, body) in Messages(&self.answer) {
+            for (kind, flags, _, body) in Messages(&self.answer[..self.received]) {
                 match kind {
                     DONE => return Ok(()),
                     ERROR => return Refusal::read(flags, 0, body).map_or(Ok(()), Err),
@@ -151,11 +153,10 @@ impl Connection {
 
     /// The next datagram; false when there is none and the flags say not to wait.
     fn receive(&mut self, flags: RecvFlags) -> std::result::Result<bool, Refusal> {
-        self.answer.resize(ANSWER, 0);
         loop {
             match rustix::net::recv(self.socket.as_fd(), &mut self.answer[..], flags) {
                 Ok((read, _)) => {
-                    self.answer.truncate(read);
+                    self.received = read.min(ANSWER);
                     return Ok(true);
                 }
                 Err(Errno::INTR) => {}
