@@ -31,9 +31,9 @@ pub(crate) fn take() -> io::Result<OwnedFd> {
     process::set_umask(0o077);
     process::change_directory(c"/")?;
     process::set_no_new_privs()?;
-    limit_rights()?;
     // Refused without the capability, and then the machine is a test's.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-500");
+    limit_rights()?;
     Ok(signals)
 }
 
