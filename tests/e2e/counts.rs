@@ -10,6 +10,7 @@ use gantry_tests::wait::{seconds, until_true};
 
 tests![
     a_container_costs_two_programs_and_three_syncs_at_most,
+    a_pull_executes_no_program,
     containers_add_no_line_to_the_hosts_mount_table,
 ];
 
@@ -35,6 +36,21 @@ fn a_container_costs_two_programs_and_three_syncs_at_most(world: &World) -> Resu
     ensure!(programs <= 2 * CONTAINERS, "{programs} programs were executed for {CONTAINERS} containers");
     ensure!(syncs <= 3 * CONTAINERS, "{syncs} syncs were made for {CONTAINERS} containers");
     ensure!(programs >= CONTAINERS, "the trace is broken: {programs} programs for {CONTAINERS} containers");
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_pull_executes_no_program(world: &World) -> Result<()> {
+    // CVE-2014-9357, CVE-2019-14271, CVE-2026-41567: decompressors and helpers that ran as root on the image's bytes.
+    let mut daemon = Daemon::prepare()?;
+    let trace = daemon.path("trace");
+    let file = trace.display().to_string();
+    daemon.wrap(&["strace", "-D", "-f", "-qq", "--trace=execve,execveat", "-o", &file]);
+    daemon.restart()?;
+    let before = Counted::read(&trace)?.programs;
+    daemon.ok(&["pull", "-q", &world.shared.busybox.reference])?;
+    let during = Counted::read(&trace)?.programs - before;
+    ensure!(before > 0 && during == 0, "{during} programs were executed during a pull, {before} before");
     world.done(daemon);
     Ok(())
 }

@@ -24,6 +24,7 @@ tests![
     a_container_without_a_network_has_only_loopback,
     the_daemons_environment_does_not_leak,
     a_link_in_the_image_does_not_lead_out,
+    a_secret_of_a_container_is_in_no_log_event_or_complaint,
 ];
 
 fn says(daemon: &Daemon, flags: &[&str], image: &str, script: &str) -> Result<String> {
@@ -257,6 +258,40 @@ fn a_link_in_the_image_does_not_lead_out(world: &World) -> Result<()> {
     }
     ensure!(fs::read_dir(&canary)?.count() == 0, "something was made on the host");
     ensure!(!std::path::Path::new("/tmp/gantry-canary").exists(), "something was made in the host's /tmp");
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_secret_of_a_container_is_in_no_log_event_or_complaint(world: &World) -> Result<()> {
+    const SECRET: &str = "canary-7f3a91";
+    let mut daemon = Daemon::prepare()?;
+    daemon.set_log_level("trace");
+    daemon.restart()?;
+    let image = &world.shared.busybox.reference;
+    daemon.ok(&["pull", "-q", image])?;
+    let variable = format!("TOKEN={SECRET}");
+    let id = daemon.ok(&["run", "-d", "-i", "-e", &variable, image, "cat"])?;
+    let mut events = daemon.begin(&["events"])?;
+    daemon.gantry_with_input(&["exec", "-i", &id, "cat"], SECRET)?.prints(SECRET)?;
+    daemon.ok(&["exec", "-e", &variable, &id, "true"])?;
+    let complaints = [
+        daemon.gantry(&["run", "--rm", "-e", &variable, image, "/no/such/program"])?,
+        daemon.gantry(&["run", "--rm", "-e", &variable, "--memory", "1", image, "true"])?,
+        daemon.gantry(&["exec", "-e", &variable, &id, "/no/such/program"])?,
+    ];
+    for complaint in complaints {
+        ensure!(complaint.code != 0 && !complaint.stderr.contains(SECRET), "{complaint}");
+    }
+    daemon.ok(&["rm", "-f", &id])?;
+    loop {
+        let line = events.next_line()?;
+        ensure!(!line.contains(SECRET), "{line}");
+        if line.contains("remove") && line.contains(&id[..12]) {
+            break;
+        }
+    }
+    let log = daemon.log();
+    ensure!(log.contains("answered") && !log.contains(SECRET), "the daemon's log has it, or has nothing");
     world.done(daemon);
     Ok(())
 }

@@ -3,6 +3,7 @@
 //!
 //! Every rule says what to do instead when it fails. Style that a compiler lint can check is in the root manifest.
 
+mod advisories;
 mod arrows;
 mod names;
 mod sizes;

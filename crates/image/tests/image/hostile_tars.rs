@@ -242,6 +242,16 @@ fn bombs_end_at_the_limit() {
 }
 
 #[test]
+fn a_zstd_window_of_gigabytes_is_refused_before_it_is_allocated() {
+    // Magic, no options, a window of 2 GiB (RFC 8878 section 3.1.1.1.2), and one last raw block of a byte.
+    let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3][..], &[0x09, 0x00, 0x00], b"x"].concat();
+    assert!(matches!(beside_canary(&frame).0, Err(UnpackError::Read { .. })));
+    // The same frame with the smallest window is read, and is no tar.
+    let small = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0][..], &[0x09, 0x00, 0x00], b"x"].concat();
+    assert!(matches!(beside_canary(&small).0, Err(UnpackError::Truncated)));
+}
+
+#[test]
 fn cut_and_garbled_streams_end_with_an_error() {
     let tar = Archive::default().file("a", &"text ".repeat(5000)).folder("b").finish();
     for whole in [tar.clone(), gzip(&tar), zstd(&tar)] {
