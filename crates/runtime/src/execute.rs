@@ -4,8 +4,13 @@
 //!
 //! Callers should be single-threaded (see [`gantry_linux::clone`]) and have descriptors 0, 1 and 2 open. What
 //! a container needs on the host hangs off the first process: its mounts exist in its mount namespace alone,
-//! it dies with its creator (PDEATHSIG), and only the cgroup has to be removed by somebody. Deliberately
-//! absent: waiting for the end (poll the pidfd), logs, restarts.
+//! it dies with its creator (PDEATHSIG) unless it has a [`Gate`], and only the cgroup has to be removed by
+//! somebody. Deliberately absent: waiting for the end (poll the pidfd), logs, restarts.
+//!
+//! ```text
+//!  parent   prepare ── birth ── cgroup ── outside: score, scheduling ── answers what is asked ──── start
+//!  child               enter, identity ── root ── steps ── hooks ── pivot ── process, filter ── waits ── exec
+//! ```
 
 mod beneath;
 mod birth;
