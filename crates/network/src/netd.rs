@@ -42,7 +42,7 @@ pub use error::NetdError;
 pub use folder::{Folder, Unreadable};
 pub use instance::{Instance, running};
 pub use name::{LABEL_BYTES_MAX, NAME_BYTES_MAX, is_name};
-pub use record::{Endpoint, Network, Port, Protocol, Ruleset};
+pub use record::{Endpoint, Network, Port, Ruleset};
 pub use status::{ListenerStatus, Status};
 
 /// The version of files that this code writes, and the highest that it reads.

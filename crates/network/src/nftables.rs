@@ -2,15 +2,17 @@
 //! once and never change (`base`); what comes and goes are elements of its sets and maps: a few for each network
 //! (`network`), one for each published port or range (`port`), none for a container.
 //!
-//!     prerouting, raw     guard         bridges may not send to or from 127.0.0.0/8 (they have route_localnet)
-//!     prerouting, dstnat  prerouting    to an address of the host's: published
-//!     output, dstnat      output        the same, for what the host itself sends, 127.0.0.1 and ::1 included
-//!                         published     maps {protocol . [host address .] port} to {address [. port]}
-//!     postrouting, srcnat postrouting   out of a network: the host's address; published inbound traffic keeps its
-//!                                       source, but for what comes from a container or from loopback
-//!     forward, filter     forward       flows that are known pass; networks are closed to each other and to the
-//!                                       outside but for published ports; internal ones altogether
-//!     input, filter       input         internal networks reach their own gateway's addresses alone
+//! ```text
+//! prerouting, raw     guard         bridges may not send to or from 127.0.0.0/8 (they have route_localnet)
+//! prerouting, dstnat  prerouting    to an address of the host's: published
+//! output, dstnat      output        the same, for what the host itself sends, 127.0.0.1 and ::1 included
+//!                     published     maps {protocol . [host address .] port} to {address [. port]}
+//! postrouting, srcnat postrouting   out of a network: the host's address; published inbound traffic keeps its
+//!                                   source, but for what comes from a container or from loopback
+//! forward, filter     forward       flows that are known pass; networks are closed to each other and to the
+//!                                   outside but for published ports; internal ones altogether
+//! input, filter       input         internal networks reach their own gateway's addresses alone
+//! ```
 //!
 //! A *change* is bytes: whole netlink messages without the begin and the end of a batch, so that a file holds
 //! them for gantry-netd, which puts the table back after somebody flushed it. Why not a crate's messages:

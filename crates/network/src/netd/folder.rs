@@ -227,7 +227,9 @@ fn check_id(id: &str) -> Result<&str, NetdError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netd::{ListenerStatus, Port, Protocol};
+    use gantry_types::Protocol;
+
+    use crate::netd::{ListenerStatus, Port};
 
     fn network() -> Network {
         Network {

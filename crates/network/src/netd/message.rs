@@ -4,9 +4,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use gantry_types::Protocol;
 use ipnet::IpNet;
 
-use super::record::{Endpoint, Network, Port, Protocol, Ruleset};
+use super::record::{Endpoint, Network, Port, Ruleset};
 use super::{NetdError, VERSION};
 
 /// One kind of file.

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use gantry_types::Protocol;
 use ipnet::IpNet;
 
 /// What the nftables table has before there is any network: its sets, maps, base chains and their rules.
@@ -65,26 +66,4 @@ pub struct Port {
     pub protocol: Protocol,
     /// The port's number.
     pub number: u16,
-}
-
-/// The protocol of a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-}
-
-impl Protocol {
-    /// As it stands in a service's name, without the underscore.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        }
-    }
 }

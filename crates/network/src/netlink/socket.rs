@@ -100,7 +100,9 @@ impl Connection {
         while self.receive(RecvFlags::DONTWAIT)? {
             for (kind, flags, sequence, body) in Messages(&self.answer[..self.received]) {
                 let place = sequence.wrapping_sub(base);
-                let refusal = (kind == ERROR).then(|| Refusal::read(flags, place, body)).flatten();
+                // What an earlier question left unread is nobody's any more.
+                let ours = kind == ERROR && place <= self.sequence.wrapping_sub(base);
+                let refusal = ours.then(|| Refusal::read(flags, place, body)).flatten();
                 if let Some(refusal) = refusal
                     && first.as_ref().is_none_or(|known| known.place > refusal.place)
                 {
@@ -117,7 +119,10 @@ impl Connection {
         self.send(message)?;
         loop {
             self.receive(RecvFlags::empty())?;
-            for (kind, flags, _, body) in Messages(&self.answer[..self.received]) {
+            for (kind, flags, sequence, body) in Messages(&self.answer[..self.received]) {
+                if sequence != self.sequence {
+                    continue;
+                }
                 match kind {
                     DONE => return Ok(()),
                     ERROR => return Refusal::read(flags, 0, body).map_or(Ok(()), Err),
@@ -190,12 +195,12 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// `None` of an acknowledgement.
     fn read(flags: u16, place: u32, body: &[u8]) -> Option<Self> {
+        /// NLMSGERR_ATTR_MSG.
+        const TEXT: u16 = 1;
         let code = i32::from_ne_bytes(body.get(..4)?.try_into().ok()?);
         if code == 0 {
             return None;
         }
-        /// NLMSGERR_ATTR_MSG.
-        const TEXT: u16 = 1;
         let text = |value: &[u8]| String::from_utf8_lossy(value).trim_end_matches('\0').to_owned();
         let attributes = if flags & ACK_TLVS == 0 { &[] } else { body.get(4 + HEADER..).unwrap_or(&[]) };
         Some(Self {

@@ -1,9 +1,10 @@
 //! Links: made in place, found again, counted, taken away.
 
+use gantry_network::nftables::PortForward;
 use gantry_network::{BridgeSpec, ChildMode, Host, Interface, Netns, Route, SubnetPool, choose_subnet};
 use gantry_types::{Class, Classified, MacAddress, Protocol};
 
-use crate::stage::{PATIENCE, Server, at, ip, name, net, on_stage, set, tcp, udp};
+use crate::stage::{HOST4, OUTSIDE4, PATIENCE, Server, at, ip, name, net, on_stage, publish, set, tcp, udp};
 
 #[test]
 fn containers_on_a_bridge_and_the_host_reach_each_other_on_both_families() {
@@ -99,6 +100,44 @@ fn a_running_container_gets_a_second_link_and_loses_it() {
         let names: Vec<String> =
             again.links().expect("listed").into_iter().map(|link| link.name.to_string()).collect();
         assert_eq!(names, ["lo", "eth0"]);
+    });
+}
+
+#[test]
+fn many_threads_attach_and_publish_side_by_side() {
+    on_stage(|stage| {
+        let red = stage.network(1);
+        stage.load(&[&red], &[]);
+        let stage = &*stage;
+        let guests: Vec<_> = std::thread::scope(|scope| {
+            let red = &red;
+            let threads: Vec<_> = (0..8_u8)
+                .map(|thread| {
+                    scope.spawn(move || {
+                        (0..8)
+                            .map(|number| {
+                                let last = 10 + thread * 8 + number;
+                                let port = format!("{}", 9000 + u16::from(last));
+                                let container = format!("10.9.1.{last}");
+                                let forwards = publish(None, &port, &container, 80);
+                                stage
+                                    .host
+                                    .change_rules(&[], &PortForward::change(&forwards).add)
+                                    .expect("published");
+                                (last, stage.member(red, last))
+                            })
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("attached")).collect()
+        });
+        assert_eq!(guests.len(), 64);
+        for (last, guest) in guests.iter().step_by(9) {
+            let _server = Server::tcp(&guest.netns, at("::", 80));
+            let seen = tcp(&stage.outside, at(HOST4, 9000 + u16::from(*last)), PATIENCE).expect("published");
+            assert_eq!(seen, ip(OUTSIDE4));
+        }
     });
 }
 
