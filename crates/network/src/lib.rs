@@ -2,7 +2,8 @@
 //! reads. Blocking; works in the network namespace of the calling thread. No store, no daemon, no API.
 //!
 //! Read `namespace`, `bridge` and `attach` for links, `nftables` for rules and ports, `subnet`, `address` and `port`
-//! for what is given out, `flow` for connections that must end, `observe` for what is there.
+//! for what is given out, `flow` for connections that must end, `observe` for what is there, `cni` for networks of
+//! plugins.
 
 pub mod netd;
 
@@ -12,6 +13,8 @@ mod address;
 mod attach;
 #[cfg(feature = "engine")]
 mod bridge;
+#[cfg(feature = "engine")]
+pub mod cni;
 #[cfg(feature = "engine")]
 mod error;
 #[cfg(feature = "engine")]

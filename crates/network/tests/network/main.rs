@@ -1,5 +1,6 @@
 //! The engine against the real kernel, with real traffic between network namespaces.
 
+mod cni;
 mod flows;
 mod isolation;
 mod links;

@@ -1,0 +1,120 @@
+//! How is one plugin run? As a child with nothing of the daemon's environment, its configuration on standard input, its
+//! answer on standard output (specification, section 2), within a time and a size.
+
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use serde_json::Value;
+
+use super::{CNI_BYTES_MAX, CniError, CniTarget, PLUGIN_TIMEOUT, PluginName};
+
+/// What a plugin is asked (CNI_COMMAND).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    Add,
+    Delete,
+}
+
+impl Command {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Delete => "DEL",
+        }
+    }
+}
+
+/// Runs a plugin to its end. `None` when it answers nothing.
+pub(super) fn run(
+    plugin: &PluginName,
+    command: Command,
+    configuration: &[u8],
+    target: &CniTarget<'_>,
+) -> Result<Option<Value>, CniError> {
+    let failed = |source| CniError::Run { plugin: plugin.clone(), source };
+    let mut child = start(plugin, command, target)?;
+    let mut input = child.stdin.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
+    let output = child.stdout.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
+    let answer = std::thread::scope(|scope| {
+        // A plugin that does not read its input to the end is told so by its own answer.
+        scope.spawn(move || drop(input.write_all(configuration)));
+        let answer = read(output, plugin);
+        if answer.is_err() {
+            drop(child.kill());
+        }
+        answer
+    });
+    let status = child.wait().map_err(failed)?;
+    let answer = answer?;
+    let text = answer.trim_ascii();
+    if status.success() {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let what = "the plugin's answer";
+        return serde_json::from_slice(text).map(Some).map_err(|source| CniError::Json { what, source });
+    }
+    let error: Value = serde_json::from_slice(text).unwrap_or_default();
+    let field = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+    let message: String = [field("msg"), field("details")].join(" ").trim().chars().take(1000).collect();
+    let code = error.get("code").and_then(Value::as_u64).unwrap_or_default();
+    Err(CniError::Refused { plugin: plugin.clone(), command: command.as_str(), code, message })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "plugins are somebody else's programs, run to their end as children"
+)]
+fn start(plugin: &PluginName, command: Command, target: &CniTarget<'_>) -> Result<Child, CniError> {
+    let programme = target
+        .folders
+        .iter()
+        .map(|folder| folder.join(plugin.as_str()))
+        .find(|path| path.is_file())
+        .ok_or_else(|| CniError::Missing { plugin: plugin.clone() })?;
+    let netns = format!("/proc/{}/fd/{}", std::process::id(), target.netns.descriptor().as_raw_fd());
+    let path = std::env::join_paths(target.folders.iter().map(PathBuf::as_path)).unwrap_or_default();
+    std::process::Command::new(programme)
+        .env_clear()
+        .env("CNI_COMMAND", command.as_str())
+        .env("CNI_CONTAINERID", target.container)
+        .env("CNI_NETNS", netns)
+        .env("CNI_IFNAME", target.interface.as_str())
+        .env("CNI_PATH", path)
+        // Plugins call ip, iptables and nft.
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|source| CniError::Run { plugin: plugin.clone(), source })
+}
+
+/// Everything the plugin says, until it closes its output.
+fn read(mut output: ChildStdout, plugin: &PluginName) -> Result<Vec<u8>, CniError> {
+    let limit = |limit| CniError::Limit { plugin: plugin.clone(), limit };
+    let deadline = Instant::now() + PLUGIN_TIMEOUT;
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|_| limit("it may take a minute"))?;
+        let ready = rustix::event::poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&left));
+        if ready.is_ok_and(|ready| ready == 0) {
+            return Err(limit("it may take a minute"));
+        }
+        match output.read(&mut piece) {
+            Ok(0) => return Ok(answer),
+            Ok(read) => answer.extend_from_slice(&piece[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(CniError::Run { plugin: plugin.clone(), source }),
+        }
+        if answer.len() > CNI_BYTES_MAX {
+            return Err(limit("it may answer 1 MiB"));
+        }
+    }
+}
