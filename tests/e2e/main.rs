@@ -34,6 +34,7 @@ mod counts;
 mod crash;
 mod daemon;
 mod disk;
+mod engines;
 mod exhaustion;
 mod exit_codes;
 mod lifecycle;
@@ -61,6 +62,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         crash::all,
         daemon::all,
         disk::all,
+        engines::all,
         exhaustion::all,
         exit_codes::all,
         lifecycle::all,

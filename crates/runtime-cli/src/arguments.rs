@@ -5,7 +5,7 @@
 mod words;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser};
@@ -98,9 +98,8 @@ impl Reader {
         loop {
             // The name of the option must live on while its value is read.
             let word = match self.parser.next().map_err(words::refused)? {
-                None => return Ok(Command::Help),
+                None | Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help),
                 Some(Arg::Value(word)) => words::string(word)?,
-                Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help),
                 Some(Arg::Short('v') | Arg::Long("version")) => return Ok(Command::Version),
                 Some(Arg::Short(short)) => return Err(unknown(&format!("-{short}"))),
                 Some(Arg::Long(name)) => {
@@ -465,7 +464,7 @@ impl Positional {
     }
 }
 
-fn is_empty(path: &PathBuf) -> bool {
+fn is_empty(path: &Path) -> bool {
     path.as_os_str().is_empty()
 }
 

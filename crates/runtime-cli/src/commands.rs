@@ -74,6 +74,6 @@ fn status(folder: &Folder, record: &Record) -> Result<Status, Failure> {
             let frozen = cgroup.as_ref().map_or(Ok(false), Cgroup::is_frozen)?;
             Ok(if frozen { Status::Paused } else { Status::Running })
         }
-        other => Ok(other),
+        other @ (Status::Creating | Status::Created | Status::Paused | Status::Stopped) => Ok(other),
     }
 }

@@ -57,15 +57,15 @@ impl Containers {
     pub(crate) fn make(&self, id: &str) -> Result<Folder, Failure> {
         check_id(id)?;
         let path = self.root.join(id);
-        let make = || fs::DirBuilder::new().mode(0o700).create(&path);
-        let made = match make() {
+        let claim = || fs::DirBuilder::new().mode(0o700).create(&path);
+        let claimed = match claim() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let root = fs::DirBuilder::new().mode(0o711).recursive(true).create(&self.root);
-                root.and_then(|()| make())
+                root.and_then(|()| claim())
             }
-            made => made,
+            claimed => claimed,
         };
-        match made {
+        match claimed {
             Ok(()) => Folder::open(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Failure::Exists { id: id.to_owned() })

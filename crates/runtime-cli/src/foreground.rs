@@ -33,9 +33,9 @@ impl Signals {
 }
 
 /// Waits for the end of a process; the code to exit with.
-pub(crate) fn wait(process: &Process, master: Option<OwnedFd>, signals: Signals) -> Result<u8, Failure> {
+pub(crate) fn wait(process: &Process, master: Option<OwnedFd>, signals: &Signals) -> Result<u8, Failure> {
     let terminal = master.map(Terminal::connect).transpose().map_err(Failure::kernel)?;
-    let code = relay(process, terminal.as_ref(), &signals);
+    let code = relay(process, terminal.as_ref(), signals);
     if let Some(terminal) = &terminal {
         terminal.drain();
         terminal.restore();

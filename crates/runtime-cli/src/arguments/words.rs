@@ -10,7 +10,7 @@ use crate::failure::Failure;
 
 /// A word as text.
 pub(super) fn string(word: OsString) -> Result<String, Failure> {
-    word.into_string().map_err(|word| Failure::usage(format!("{word:?} is not UTF-8")))
+    word.into_string().map_err(|word| Failure::usage(format!("{} is not UTF-8", word.display())))
 }
 
 /// An option's value.
@@ -57,6 +57,7 @@ pub(super) fn duration(word: &str) -> Result<Duration, Failure> {
 }
 
 /// What the scanner refuses.
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 pub(super) fn refused(error: lexopt::Error) -> Failure {
     Failure::usage(error.to_string())
 }

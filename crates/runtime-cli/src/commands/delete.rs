@@ -36,7 +36,9 @@ pub(super) fn delete(options: &Delete, containers: &Containers, report: &Report)
     };
     let found = match folder.status(&record) {
         Status::Running if !options.force && ends_soon(&record) => Status::Stopped,
-        found => found,
+        found @ (Status::Creating | Status::Created | Status::Running | Status::Paused | Status::Stopped) => {
+            found
+        }
     };
     match (found, options.force) {
         (Status::Running | Status::Paused | Status::Creating, false) => {

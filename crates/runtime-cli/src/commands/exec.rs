@@ -74,7 +74,7 @@ pub(super) fn exec(options: &Exec, containers: &Containers, report: &Report) -> 
     }
     match signals {
         None => Ok(None),
-        Some(signals) => foreground::wait(&process, terminal, signals).map(Some),
+        Some(signals) => foreground::wait(&process, terminal, &signals).map(Some),
     }
 }
 

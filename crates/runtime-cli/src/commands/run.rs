@@ -42,7 +42,7 @@ pub(super) fn run(options: &Create, globals: &Globals, containers: &Containers, 
         return Err(failure);
     }
     let Some(signals) = signals else { return Ok(None) };
-    let code = foreground::wait(&running.process, terminal, signals);
+    let code = foreground::wait(&running.process, terminal, &signals);
     if !options.keep {
         clean_up(folder, report)?;
     }

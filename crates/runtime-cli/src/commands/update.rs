@@ -136,7 +136,10 @@ mod tests {
         ];
         let options = Update { limits, ..Update::default() };
         let resources = change(&options).expect("resources");
-        assert_eq!(resources.memory().as_ref().and_then(|memory| memory.limit()), Some(1 << 20));
+        assert_eq!(
+            resources.memory().as_ref().and_then(oci_spec::runtime::LinuxMemory::limit),
+            Some(1 << 20)
+        );
         let cpu = resources.cpu().clone().expect("cpu");
         assert_eq!((cpu.shares(), cpu.cpus().as_deref()), (Some(512), Some("0-1")));
     }
