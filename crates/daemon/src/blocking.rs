@@ -10,11 +10,17 @@ use tracing::Span;
 #[derive(Debug, Clone)]
 pub(crate) struct Blocking {
     permits: Arc<Semaphore>,
+    at_once_max: usize,
 }
 
 impl Blocking {
     pub(crate) fn new(at_once_max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(at_once_max)) }
+        Self { permits: Arc::new(Semaphore::new(at_once_max)), at_once_max }
+    }
+
+    /// Whether half of the places are taken.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.permits.available_permits() < self.at_once_max / 2
     }
 
     /// Runs `work` on a blocking thread.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use gantry_runtime::plan::Seccomp as CompiledFilter;
 use gantry_runtime::seccomp;
-use gantry_types::SecurityOptions;
+use gantry_types::{Seccomp, SecurityOptions};
 use oci_spec::runtime::LinuxSeccomp;
 
 use crate::error::Error;
@@ -37,6 +37,11 @@ impl Filters {
         }
         kept.insert(security.clone(), filter.clone());
         Ok(filter)
+    }
+
+    /// Whether [`Self::compiled`] has the filter of the default profile for these options, and so needs no profile.
+    pub(crate) fn has_default(&self, security: &SecurityOptions) -> bool {
+        security.seccomp == Seccomp::Default && self.lock().contains_key(security)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SecurityOptions, CompiledFilter>> {

@@ -82,7 +82,7 @@ async fn take_away_leftovers(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
                 tracing::info!(%namespace, id = id.short(), "a bundle without a container is taken away");
                 let bundle = worker.layout.bundle(&namespace, &id);
                 let cgroup = worker.cgroup_path(&namespace, &id);
-                sweep::sweep(&bundle, &cgroup, &worker.cgroups).map_err(with_hint)?;
+                sweep::sweep(&bundle, &cgroup, Some(&worker.cgroups)).map_err(with_hint)?;
             }
             sweep_networks(&worker)
         })

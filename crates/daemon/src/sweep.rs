@@ -9,13 +9,15 @@ use gantry_types::{ContainerId, Namespace};
 
 use crate::error::Error;
 
-/// Kills who is left, and takes away cgroup and bundle.
-pub(crate) fn sweep(bundle: &Path, cgroup: &str, host: &cgroup::Host) -> Result<(), Error> {
+/// Kills who is left, and takes away cgroup and bundle. Without `host` the cgroup is known to be gone.
+pub(crate) fn sweep(bundle: &Path, cgroup: &str, host: Option<&cgroup::Host>) -> Result<(), Error> {
     // Without a bundle no shim was ever started, so there is no cgroup either.
     if !bundle.exists() {
         return Ok(());
     }
-    cgroup::Cgroup::open(&cgroup::plan(None, cgroup, host)?)?.remove()?;
+    if let Some(host) = host {
+        cgroup::Cgroup::open(&cgroup::plan(None, cgroup, host)?)?.remove()?;
+    }
     match std::fs::remove_dir_all(bundle) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -134,7 +134,12 @@ impl Daemon {
         if let Err(error) = removed {
             tracing::error!(error = %crate::error::Chain(&error), "a failed create could not be taken back");
         }
-        if let Err(error) = self.erase_container(record).await {
+        let erased = match self.erase_container(record).await {
+            Ok(Some(removal)) => self.delete_later(removal).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = erased {
             tracing::warn!(error = %crate::error::Chain(&error), "a failed create left folders behind");
         }
     }

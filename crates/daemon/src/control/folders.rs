@@ -3,11 +3,11 @@
 
 use std::io;
 
-use gantry_snapshot::SnapshotError;
+use gantry_snapshot::{Removal, SnapshotError};
 use gantry_types::SnapshotKey;
 
 use crate::assemble::Daemon;
-use crate::error::Error;
+use crate::error::{Chain, Error};
 use crate::tables::ContainerRecord;
 
 /// The key of a container's writable snapshot: its id.
@@ -40,24 +40,39 @@ impl Daemon {
             .await
     }
 
-    /// Takes the container's folders away. The bytes of its snapshot may go a little later.
-    pub(crate) async fn erase_container(&self, record: &ContainerRecord) -> Result<(), Error> {
+    /// Takes the container's folders away: its snapshot has lost its name, and its bytes are the caller's to delete.
+    pub(crate) async fn erase_container(&self, record: &ContainerRecord) -> Result<Option<Removal>, Error> {
         let key = snapshot_key(record);
         let folder = self.layout.container(&record.namespace, &record.id);
         let snapshotter = self.snapshotter.clone();
         self.blocking
             .run(move || {
-                match snapshotter.remove(&key) {
-                    Ok(removal) => removal.finish()?,
-                    Err(SnapshotError::NotFound { .. }) => {}
+                let removal = match snapshotter.remove(&key) {
+                    Ok(removal) => Some(removal),
+                    Err(SnapshotError::NotFound { .. }) => None,
                     Err(error) => return Err(error.into()),
-                }
+                };
                 match std::fs::remove_dir_all(&folder) {
-                    Ok(()) => Ok(()),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    Ok(()) => Ok(removal),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(removal),
                     Err(source) => Err(Error::Io { action: "remove the container's folder", source }),
                 }
             })
             .await
+    }
+
+    /// Deletes a snapshot's bytes: beside the answer while few do, and before it when deleting does not keep up. A
+    /// daemon that ends in between leaves them to the next one's start.
+    pub(crate) async fn delete_later(&self, removal: Removal) -> Result<(), Error> {
+        let blocking = self.blocking.clone();
+        if blocking.is_busy() {
+            return Ok(blocking.run(move || removal.finish()).await?);
+        }
+        self.tasks.spawn("delete", async move {
+            if let Err(error) = blocking.run(move || removal.finish()).await {
+                tracing::warn!(error = %Chain(&error), "a removed snapshot's bytes are left to the next start");
+            }
+        });
+        Ok(())
     }
 }

@@ -121,9 +121,11 @@ impl Supervisor {
 
     /// Lets the shim clean up and end. One that does not answer is left to the sweep.
     pub(super) async fn release(&mut self) {
+        self.shim_left_nothing = false;
         let Some(shim) = self.shim.take() else { return };
         match shim.client.release(ReleaseRequest {}, None).await {
             Ok(response) => {
+                self.shim_left_nothing = response.left.is_empty();
                 for left in response.left {
                     tracing::warn!(left, "the shim left something behind");
                 }
@@ -136,12 +138,12 @@ impl Supervisor {
         self.forget_network().await?;
         let bundle = self.daemon.layout.bundle(&self.record.namespace, &self.record.id);
         let cgroup = self.daemon.cgroup_path(&self.record.namespace, &self.record.id);
-        let cgroups = self.daemon.cgroups.clone();
-        self.daemon.blocking.run(move || sweep::sweep(&bundle, &cgroup, &cgroups)).await
+        let cgroups = (!self.shim_left_nothing).then(|| self.daemon.cgroups.clone());
+        self.daemon.blocking.run(move || sweep::sweep(&bundle, &cgroup, cgroups.as_ref())).await
     }
 
     async fn erase(&mut self) -> Result<(), Error> {
-        self.daemon.erase_container(&self.record).await?;
+        let removal = self.daemon.erase_container(&self.record).await?;
         let record = &self.record;
         let key = (record.namespace.clone(), record.id.clone());
         let name = (record.namespace.clone(), record.name.clone());
@@ -165,6 +167,9 @@ impl Supervisor {
         events.publish(&self.daemon.store);
         self.daemon.containers.forget(&record.namespace, &record.id);
         self.erased = true;
+        if let Some(removal) = removal {
+            self.daemon.delete_later(removal).await?;
+        }
         Ok(())
     }
 

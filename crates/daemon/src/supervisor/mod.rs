@@ -121,6 +121,8 @@ struct Supervisor {
     pending: Pending,
     /// What reconcile still wants done once it is.
     steps: std::collections::VecDeque<Step>,
+    /// Whether the last shim said that nothing of the container's is left but its bundle.
+    shim_left_nothing: bool,
     /// Set when the record is gone, and the task with it.
     erased: bool,
 }
@@ -146,6 +148,7 @@ pub(crate) fn spawn(
         waiting_attachments: Vec::new(),
         pending: Pending::none(daemon.durable.clone()),
         steps: std::collections::VecDeque::new(),
+        shim_left_nothing: false,
         erased: false,
     };
     daemon.tasks.spawn("supervisor", supervisor.run(commands, found).instrument(span));
@@ -164,7 +167,7 @@ pub(crate) enum Found {
 impl Supervisor {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, found: Found) {
         if let Found::Unknown(settled) = found {
-            self.recover().await;
+            Box::pin(self.recover()).await;
             let _nobody_waits = settled.send(());
         }
         let tasks = self.daemon.tasks.clone();
@@ -172,10 +175,11 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = tasks.cancelled() => return,
-                event = next_event(&mut self.shim) => self.on_shim_event(event).await,
-                () = self.pending.settled(), if !self.steps.is_empty() => self.run_steps().await,
+                // Boxed: a container that only runs does not hold room for the largest thing that could be done with it.
+                event = next_event(&mut self.shim) => Box::pin(self.on_shim_event(event)).await,
+                () = self.pending.settled(), if !self.steps.is_empty() => Box::pin(self.run_steps()).await,
                 command = commands.recv() => match command {
-                    Some(command) => self.on_command(command).await,
+                    Some(command) => Box::pin(self.on_command(command)).await,
                     None => return,
                 },
             }

@@ -15,7 +15,7 @@ use gantry_api::shim::v1::{
 use gantry_api::shim::{self, FrameReader};
 use gantry_types::{Class, Classified};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use tokio::io::{AsyncReadExt, Interest};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -117,7 +117,8 @@ pub(crate) struct ShimConnection {
 
 #[derive(Debug)]
 struct Call {
-    action: Action,
+    // Boxed, because an inbox keeps room for 32 of the largest action, and there is one per running container.
+    action: Box<Action>,
     descriptor: Option<OwnedFd>,
     reply: oneshot::Sender<Result<response::Result, ShimError>>,
 }
@@ -148,7 +149,10 @@ impl ShimClient {
         descriptor: Option<OwnedFd>,
     ) -> Result<response::Result, ShimError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Call { action, descriptor, reply }).await.map_err(|_| ShimError::Gone)?;
+        self.requests
+            .send(Call { action: Box::new(action), descriptor, reply })
+            .await
+            .map_err(|_| ShimError::Gone)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(ShimError::Gone),
@@ -207,16 +211,15 @@ impl Connection {
         if self.send(hello, None, None).await.is_err() {
             return;
         }
-        let mut buffer = vec![0; 4096];
         loop {
             let outcome = tokio::select! {
                 call = calls.recv() => match call {
-                    Some(call) => self.send(call.action, call.descriptor, Some(call.reply)).await,
+                    Some(call) => self.send(*call.action, call.descriptor, Some(call.reply)).await,
                     None => return,
                 },
-                read = self.stream.read(&mut buffer) => match read {
-                    Ok(0) => return,
-                    Ok(count) => self.take(&buffer[..count]),
+                ready = self.stream.readable() => match ready.and_then(|()| self.receive()) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => return,
                     Err(error) => Err(error),
                 },
             };
@@ -255,6 +258,18 @@ impl Connection {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Reads what is there; false when the shim has closed its end. The bytes are on the stack, because between two reads
+    /// a connection that has nothing to say should cost nothing.
+    fn receive(&mut self) -> io::Result<bool> {
+        let mut bytes = [0; 4096];
+        match self.stream.try_read(&mut bytes) {
+            Ok(0) => Ok(false),
+            Ok(count) => self.take(&bytes[..count]).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) -> io::Result<()> {

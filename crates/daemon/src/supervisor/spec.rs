@@ -143,6 +143,7 @@ impl Daemon {
             rootfs: &bundle,
             files: &files,
             cgroup_path: Path::new(&self.cgroup_path(&record.namespace, &record.id)),
+            default_filter_is_kept: self.filters.has_default(&options.security),
         })?)
     }
 
@@ -156,7 +157,11 @@ impl Daemon {
             Some(profile) => Some(self.filters.compiled(profile, &record.options.security)?),
             None => None,
         };
-        let volatile = record.options.volatile_rootfs || self.config.containers.volatile_rootfs;
+        // What is removed when it ends, or when it is found ended after a power cut, need not survive one; without
+        // this the end of its root syncs the whole file system.
+        let volatile = record.options.volatile_rootfs
+            || record.options.auto_remove
+            || self.config.containers.volatile_rootfs;
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let overlay = plan::Overlay {
             lower: rootfs.lower.iter().map(|path| text(path)).collect(),

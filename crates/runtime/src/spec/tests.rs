@@ -50,6 +50,7 @@ pub(crate) fn spec_of(
     host: &HostFacts,
 ) -> Result<Spec, SpecError> {
     build(&SpecInput {
+        default_filter_is_kept: false,
         id: &ContainerId::from_random(&[7; 32]),
         options,
         image,

@@ -97,6 +97,7 @@ fn run(script: &str, change: impl FnOnce(&mut ContainerOptions)) -> Option<Outco
     let name =
         bundle.host("").file_name().expect("a name").to_string_lossy().trim_start_matches('.').to_owned();
     let spec = spec::build(&SpecInput {
+        default_filter_is_kept: false,
         id: &ContainerId::from_random(&[7; 32]),
         options: &options,
         image: &ImageConfig { env: vec!["PATH=/bin".to_owned()], ..ImageConfig::default() },
