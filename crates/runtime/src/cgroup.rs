@@ -12,6 +12,7 @@
 #[cfg(feature = "plan")]
 mod compile;
 mod directory;
+mod door;
 mod end;
 mod error;
 mod freeze;
@@ -28,6 +29,7 @@ pub mod stats;
 #[cfg(feature = "plan")]
 pub use compile::{CgroupPlanError, CgroupUpdate, merge, plan, update};
 pub use directory::Cgroup;
+pub use door::Doors;
 #[cfg(feature = "plan")]
 pub use end::prune;
 pub use error::CgroupError;

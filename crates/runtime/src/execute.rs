@@ -133,7 +133,8 @@ pub fn create(plan: &Plan, input: impl Into<Input>) -> Result<Created, ExecuteEr
     // Before everything else, because it may be bound into the container.
     let cgroup = plan.cgroup.as_ref().map(Cgroup::create).transpose().map_err(|error| of_cgroup(&error))?;
     let cgroup = Unstarted(cgroup);
-    let ready = prepare::prepare(plan, input)?;
+    let mut ready = prepare::prepare(plan, input)?;
+    ready.doors = cgroup.0.as_ref().map(Cgroup::doors).transpose().map_err(|error| of_cgroup(&error))?;
     let sockets = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;
     let waits = plan.steps.iter().any(|step| matches!(step.op, Some(Op::EnterCgroupNamespace(_))));
     let target = cgroup.0.as_ref().and_then(Cgroup::clone_target);
@@ -141,7 +142,6 @@ pub fn create(plan: &Plan, input: impl Into<Input>) -> Result<Created, ExecuteEr
     let process = Some(Process { pid, pidfd, terminal: None });
     let hooks = plan.hooks.clone().map(Box::new);
     let mut created = Created { process, cgroup, socket, words, hooks, gated };
-    created.join_cgroup()?;
     // What the child asks for before its steps is answered when it is in its cgroup.
     if waits && !prepare::asks_early(plan) {
         say(&created.socket, Word::InCgroup)?;
@@ -178,16 +178,19 @@ pub fn exec(
     let words = Words::of_process(asked);
     let oom_score_adj = oom_score(asked, &input);
     let sockets = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;
+    // An affinity that applies before the move is set from outside, and so the move is made from there too.
+    let enters = cgroup.filter(|_| asked.affinity.is_none());
+    let doors = enters.map(Cgroup::doors).transpose().map_err(|error| of_cgroup(&error))?;
     let (pid, pidfd, socket) = {
-        let cgroup = cgroup.and_then(Cgroup::clone_target);
-        join::clone_into(namespaces, target, cgroup, &ready, &input, sockets)?
+        let place = join::Place { cgroup: cgroup.and_then(Cgroup::clone_target), doors: doors.as_ref() };
+        join::clone_into(namespaces, target, place, &ready, &input, sockets)?
     };
     drop((input, ready));
     let process = Some(Process { pid, pidfd, terminal: None });
     // The control group is the container's: it is not this process's to remove.
     let mut created = Created { process, cgroup: Unstarted(None), socket, words, hooks: None, gated: false };
     outside::set_affinity(pid, asked.affinity.as_ref(), Moment::Before)?;
-    if let Some(cgroup) = cgroup {
+    if let (Some(cgroup), None) = (cgroup, doors) {
         cgroup.join(pid).map_err(|error| of_cgroup(&error))?;
     }
     outside::set_affinity(pid, asked.affinity.as_ref(), Moment::After)?;

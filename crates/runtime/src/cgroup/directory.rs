@@ -1,7 +1,8 @@
 //! How a container's folders are made, limited and joined, in few calls: on a warm machine one mkdir per
 //! hierarchy and three calls per limit. The folders above are made, and on version 2 their controllers
 //! enabled, only when the plain mkdir finds them missing. A process is born in the version 2 folder
-//! ([`Cgroup::clone_target`]) and written into those of version 1 ([`Cgroup::join`]), each from outside.
+//! ([`Cgroup::clone_target`]) and enters those of version 1 itself ([`Cgroup::doors`]); a process that is there
+//! already is written into them from outside ([`Cgroup::join`]), which waits for the whole machine.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -27,7 +28,7 @@ pub struct Cgroup {
 /// One folder of it.
 #[derive(Debug)]
 pub(super) struct Place {
-    mountpoint: Box<str>,
+    pub(super) mountpoint: Box<str>,
     pub(super) role: Role,
 }
 
@@ -40,6 +41,8 @@ pub(super) enum Role {
     Freezer,
     /// Version 1, `memory`.
     Memory,
+    /// Version 1, `cpuset`: takes nobody until it has processors.
+    Cpuset,
     /// Any other version 1 hierarchy.
     Other,
 }
@@ -151,6 +154,7 @@ fn places(plan: &CgroupPlan) -> Box<[Place]> {
             Version::Unified => Role::Unified,
             Version::Legacy if has("freezer") => Role::Freezer,
             Version::Legacy if has("memory") => Role::Memory,
+            Version::Legacy if has("cpuset") => Role::Cpuset,
             Version::Legacy => Role::Other,
         };
         Place { mountpoint: folder.mountpoint.as_str().into(), role }
@@ -239,7 +243,7 @@ fn make_above(folder: &Folder, path: &str) -> Result<(), SyscallError> {
 }
 
 /// Fills the processors and memory nodes of every folder on the way down that has none.
-fn fill_cpusets(mountpoint: &str, path: &str) -> Result<(), SyscallError> {
+pub(super) fn fill_cpusets(mountpoint: &str, path: &str) -> Result<(), SyscallError> {
     let mut current = mountpoint.to_owned();
     for component in path.split('/') {
         let parent = current.clone();
@@ -288,7 +292,7 @@ pub(super) fn write_file(path: &str, value: &str) -> Result<(), SyscallError> {
     write_to(&open_file(path)?, path, value)
 }
 
-fn open_file(path: &str) -> Result<OwnedFd, SyscallError> {
+pub(super) fn open_file(path: &str) -> Result<OwnedFd, SyscallError> {
     rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| SyscallError::new("open", Object::Path(path.into()), errno))
 }

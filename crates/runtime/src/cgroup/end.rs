@@ -200,7 +200,7 @@ fn children(folder: &str) -> Result<Vec<String>, SyscallError> {
 fn is_populated(folder: &str, role: Role) -> Result<bool, CgroupError> {
     let (file, is_unified) = match role {
         Role::Unified => ("cgroup.events", true),
-        Role::Freezer | Role::Memory | Role::Other => ("cgroup.procs", false),
+        Role::Freezer | Role::Memory | Role::Cpuset | Role::Other => ("cgroup.procs", false),
     };
     if !is_unified {
         return Ok(!processes_in_tree(folder)?.is_empty());

@@ -19,7 +19,7 @@ impl Cgroup {
             let file = match place.role {
                 Role::Unified => "memory.events",
                 Role::Memory => "memory.oom_control",
-                Role::Freezer | Role::Other => return None,
+                Role::Freezer | Role::Cpuset | Role::Other => return None,
             };
             Some(format!("{}/{file}", place.folder(&self.path)))
         });
@@ -43,7 +43,7 @@ impl Cgroup {
             let notifier = match place.role {
                 Role::Unified => watch(&format!("{folder}/memory.events")),
                 Role::Memory => subscribe(&folder),
-                Role::Freezer | Role::Other => continue,
+                Role::Freezer | Role::Cpuset | Role::Other => continue,
             };
             match notifier {
                 Ok(notifier) => return Ok(Some(notifier)),

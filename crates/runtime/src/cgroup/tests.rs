@@ -51,22 +51,33 @@ impl Group {
             .find_map(|folder| Some(directory::read_file(&path(folder)).ok()?.trim().to_owned()))
     }
 
-    /// Starts a shell script in it; the child waits until it has joined everywhere.
+    /// Starts a shell script in it; the child enters first of all.
     fn start(&self, script: &str) -> std::os::fd::OwnedFd {
+        self.start_as(script, false)
+    }
+
+    /// Starts a shell script, which enters by itself or is put in from outside.
+    fn start_as(&self, script: &str, from_outside: bool) -> std::os::fd::OwnedFd {
         let (reader, writer) = std::io::pipe().expect("pipe");
         let script = std::ffi::CString::new(script).expect("no zero");
         let args =
             ExecArgs::new(vec![c"sh".into(), c"-c".into(), script], vec![c"PATH=/usr/bin:/bin".into()]);
         let options = CloneOptions { cgroup: self.cgroup.clone_target(), ..CloneOptions::default() };
+        let doors = (!from_outside).then(|| self.cgroup.doors().expect("doors"));
         match clone(&options).expect("clone3") {
             Clone::Child => {
                 drop(writer);
+                if let Some(Err(_)) = doors.as_ref().map(Doors::enter) {
+                    exit_now(126);
+                }
                 let _ = rustix::io::read(&reader, &mut [0u8; 1]);
                 let _ = exec(c"/bin/sh", &args);
                 exit_now(127)
             }
             Clone::Parent { pid, pidfd } => {
-                self.cgroup.join(pid).expect("join");
+                if from_outside {
+                    self.cgroup.join(pid).expect("join");
+                }
                 drop((reader, writer));
                 pidfd
             }
@@ -119,8 +130,10 @@ fn a_process_is_in_every_folder_and_sees_only_its_devices() {
     let group = group("devices", &host, "{}");
     let script = ": </dev/null && ! (: </dev/kmsg) 2>/dev/null && \
                   test $(grep -c gantry-test /proc/self/cgroup) -eq $(wc -l </proc/self/cgroup)";
-    let process = group.start(script);
-    assert_eq!(wait_pidfd(process.as_fd()).expect("waitid"), Exit::Code { code: 0 });
+    for from_outside in [false, true] {
+        let process = group.start_as(script, from_outside);
+        assert_eq!(wait_pidfd(process.as_fd()).expect("waitid"), Exit::Code { code: 0 });
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::prepare::{Mounts, Ready, ReadyHooks, ReadyStep};
 use super::process::{ReadyProcess, at, three, trouble};
 use super::steps::{Setup, operation};
 use super::{Input, Operation, Stdio, hook, init};
+use crate::cgroup::Doors;
 
 /// Sets the container up from inside, waits for the start, and runs the command. The parent's end of the
 /// socket is closed first, so that the end of the parent is seen.
@@ -64,9 +65,15 @@ pub(super) fn start(process: &ReadyProcess, release: &Release<'_>, init: bool, s
     exit_now(125)
 }
 
+/// First of all: what is used from here on is the container's use.
+pub(super) fn enter_cgroup(doors: Option<&Doors>) -> Result<(), Trouble> {
+    doors.map_or(Ok(()), Doors::enter).map_err(|(item, errno)| trouble(Operation::Cgroup, item, errno))
+}
+
 /// Returns what the hooks at the start read, if there are any.
 fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Trouble> {
     ready.process.die_with_creator()?;
+    enter_cgroup(ready.doors.take().as_ref())?;
     linux::set_umask(0);
     enter_namespaces(ready, socket)?;
     if ready.mounts == Mounts::Own {

@@ -7,7 +7,7 @@ use gantry_linux::{Errno, Pid};
 
 use super::handshake::{self, Answer, Ask, Word};
 use super::words::Words;
-use super::{ExecuteError, Operation, Process, failed, hook, kill_and_reap, of_cgroup, outside, say};
+use super::{ExecuteError, Operation, Process, failed, hook, kill_and_reap, outside, say};
 use crate::cgroup::Cgroup;
 use crate::plan::{self, Hooks, Plan};
 
@@ -94,11 +94,6 @@ impl Created {
         let process =
             self.process.take().ok_or_else(|| ExecuteError::new(Operation::Ended, "", Errno::CHILD))?;
         Ok(Running { process, cgroup: self.cgroup.0.take() })
-    }
-
-    pub(super) fn join_cgroup(&self) -> Result<(), ExecuteError> {
-        let joined = self.cgroup.0.as_ref().map_or(Ok(()), |cgroup| cgroup.join(self.pid()));
-        joined.map_err(|error| of_cgroup(&error))
     }
 
     /// Does what the child asks for until it is set up, and keeps the master of its terminal.

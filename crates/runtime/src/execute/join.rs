@@ -11,17 +11,25 @@ use gantry_linux::tty::{Pty, open_pty};
 use gantry_linux::{Errno, SyscallError};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::child::{Release, become_process, start};
+use super::child::{Release, become_process, enter_cgroup, start};
 use super::handshake::{Trouble, tell_trouble};
 use super::process::{ReadyProcess, at, trouble};
 use super::steps::size;
 use super::{ExecuteError, Input, Operation, Stdio};
+use crate::cgroup::Doors;
+
+/// Where the child belongs: the version 2 folder that it is born in, and what it enters the others by.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) cgroup: Option<BorrowedFd<'a>>,
+    pub(super) doors: Option<&'a Doors>,
+}
 
 /// Makes the child. It is set up when this returns in the parent, or not yet: the handshake tells.
 pub(super) fn clone_into(
     namespaces: Namespaces,
     target: BorrowedFd<'_>,
-    cgroup: Option<BorrowedFd<'_>>,
+    place: Place<'_>,
     process: &ReadyProcess,
     input: &Input,
     sockets: (OwnedFd, OwnedFd),
@@ -37,9 +45,13 @@ pub(super) fn clone_into(
     if own.is_some() {
         enter(target, Namespaces::PID).map_err(|error| fail(Operation::Namespace, &error))?;
     }
-    let cloned = clone(&CloneOptions { cgroup, ..CloneOptions::default() });
+    let cloned = clone(&CloneOptions { cgroup: place.cgroup, ..CloneOptions::default() });
     if let Ok(Clone::Child) = cloned {
         drop(ours);
+        if let Err(failed) = enter_cgroup(place.doors) {
+            tell_trouble(theirs.as_fd(), failed);
+            exit_now(125);
+        }
         run(namespaces, target, process, input, &theirs);
     }
     let back = own.map_or(Ok(()), |own| enter(own.as_fd(), Namespaces::PID));

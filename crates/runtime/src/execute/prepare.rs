@@ -15,10 +15,13 @@ use super::hook::ReadyHook;
 use super::identity::{self, Mappings};
 use super::process::ReadyProcess;
 use super::{ExecuteError, Input, Operation, Stdio, beneath, hook};
+use crate::cgroup::Doors;
 use crate::plan::{self, Bind, Hooks, IdMap, NamespaceKind, Op, Plan, Root};
 
 /// A plan with everything opened. Borrowed strings are the plan's own.
 pub(super) struct Ready<'p> {
+    /// By which it enters its cgroup, on version 1.
+    pub(super) doors: Option<Doors>,
     pub(super) root: OwnedFd,
     /// Where the root is attached before it becomes the root.
     pub(super) root_place: CString,
@@ -153,6 +156,7 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
         becomes_root,
         has_clock_offsets: !plan.clock_offsets.is_empty(),
         has_net_devices: !plan.net_devices.is_empty(),
+        doors: None,
         asks_early: asks_early(plan),
         slave_propagation: plan.slave_propagation,
         root_propagation: root_propagation.map(|kind| (kind, plan.root_propagation_all)),
