@@ -20,6 +20,8 @@ use super::problem::NetworkProblem;
 use super::tables::{EndpointRecord, NetworkRecord};
 use crate::error::Error;
 
+/// Ports of one range that have SRV records, at the most.
+const SERVICES_PER_RANGE_MAX: usize = 16;
 /// The port that names are asked for on.
 const DNS_PORT: u16 = 53;
 
@@ -87,6 +89,16 @@ impl Places {
             }));
         }
         forwards
+    }
+
+    /// The ports that SRV questions are answered with: the published ones. Of a long range only the first, because
+    /// nobody looks a range up by name.
+    fn services(&self) -> Vec<netd::Port> {
+        let all = self.ports.iter().flat_map(|port| {
+            let (first, last) = (port.container_ports.first(), port.container_ports.last());
+            (first..=last).take(SERVICES_PER_RANGE_MAX).map(move |number| (port.protocol, number))
+        });
+        all.map(|(protocol, number)| netd::Port { name: String::new(), protocol, number }).collect()
     }
 
     /// The link of a place, as it is to be inside.
@@ -173,14 +185,28 @@ impl Networks {
                 container: now.owner.clone(),
                 addresses: endpoint.addresses().collect(),
                 names: names(now, endpoint),
-                ports: Vec::new(),
+                ports: now.services(),
                 dns_servers: now.dns.iter().map(|address| SocketAddr::new(*address, DNS_PORT)).collect(),
                 rules: PortForward::change(&now.forwards(&endpoint.id)).add,
             })?;
         }
         let gone: Vec<_> = old.iter().filter(|forward| !new.contains(forward)).copied().collect();
         let fresh: Vec<_> = new.iter().filter(|forward| !old.contains(forward)).copied().collect();
-        self.change(&PortForward::change(&gone).remove, &PortForward::change(&fresh).add)
+        self.change(&PortForward::change(&gone).remove, &PortForward::change(&fresh).add)?;
+        self.forget_flows(before, now)
+    }
+
+    /// Ends the connections of places that are no more: whoever goes on sending UDP would never reach those who have
+    /// their addresses and ports next.
+    fn forget_flows(&self, before: Option<&Places>, now: &Places) -> Result<(), Error> {
+        for (endpoint, _) in before.iter().flat_map(|before| &before.all) {
+            if !now.all.iter().any(|(other, _)| other.id == endpoint.id) {
+                for address in endpoint.addresses() {
+                    self.host.forget_flows_of(address)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes everything of these places away but their links, which end with the namespace.
@@ -282,8 +308,9 @@ impl Networks {
                 name: network.name.to_string(),
                 prefix: network.options.subnets[0].prefix,
             })?;
-            let bridge =
+            let segment =
                 self.host.make_segment(&first, number, mac_of(&network.id, number), network.options.mtu)?;
+            let bridge = Bridge { isolated: first.isolated, ..segment };
             up.segments.push((bridge.clone(), 1));
             self.tell_network(network, up)?;
             Ok(bridge)
@@ -327,6 +354,7 @@ impl Networks {
         })?;
         let links = self.host.links()?;
         let ports = links.iter().filter(|link| link.bridge == Some(bridge.index)).count();
+        let bridge = Bridge { isolated: !network.options.bridge.inter_container, ..bridge };
         let up = Up { segments: vec![(bridge, ports)] };
         self.tell_network(network, &up)?;
         Ok(up)
@@ -358,7 +386,10 @@ impl Networks {
             self.load_everything()?;
             *prepared = true;
         }
-        self.host.enable_forwarding(ipv6)?;
+        self.host.enable_forwarding(false)?;
+        if ipv6 {
+            self.host.enable_forwarding(true)?;
+        }
         self.keeper.wake();
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use gantry_network::netd::{Endpoint, Network, Port, Protocol};
+use gantry_network::netd::{Endpoint, Network, Port};
+use gantry_types::Protocol;
 use hickory_proto::op::{DnsResponse, Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use proptest::prelude::*;

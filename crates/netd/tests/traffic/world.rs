@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use gantry_linux::clone::Namespaces;
 use gantry_linux::namespace;
-use gantry_network::netd::{Endpoint, Folder, Network, Port, Protocol, Status};
+use gantry_network::netd::{Endpoint, Folder, Network, Port, Status};
+use gantry_types::Protocol;
 use hickory_proto::op::{DnsResponse, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 
