@@ -63,6 +63,7 @@ impl Machine {
             let itself = pid.parse() == Ok(std::process::id());
             let daemon = command.contains("gantryd")
                 || command.contains("gantry-shim")
+                || command.contains("gantry-netd")
                 || command.contains("gantry-test-");
             if !itself && (daemon || cgroup.contains("/gantry")) {
                 self.add("process", format!("{pid} {command}"));
