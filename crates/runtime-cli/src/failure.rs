@@ -159,6 +159,7 @@ impl Failure {
 fn customary(error: &ExecuteError) -> &'static str {
     match (error.operation, error.errno) {
         (Operation::Exec, Errno::NOENT) => ": executable file not found in $PATH",
+        (Operation::WorkingDir, _) => ": chdir failed",
         (Operation::Mount, Errno::LOOP) => ": it must be mounted on ordinary directory",
         _ => "",
     }

@@ -69,6 +69,9 @@ impl Containerd {
 
     /// Stops it, and removes what containers leave in it by design.
     pub(super) fn finish(mut self) -> Result<()> {
+        // A containerd that ends while a shim shuts down leaves it behind.
+        let socket = self.place.text("containerd.sock");
+        until_true("the shims to end", seconds(10), || Ok(!shim_of(&socket)?))?;
         self.service.stop()?;
         self.place.remove_cgroups()
     }
@@ -86,4 +89,16 @@ impl Containerd {
         command.args(args);
         command
     }
+}
+
+/// Whether a shim of the containerd at this socket runs.
+fn shim_of(socket: &str) -> Result<bool> {
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        if command.contains("containerd-shim") && command.contains(socket) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
