@@ -39,6 +39,7 @@ mod exhaustion;
 mod exit_codes;
 mod lifecycle;
 mod logs;
+mod network;
 mod options;
 mod pull;
 mod realistic;
@@ -67,6 +68,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         exit_codes::all,
         lifecycle::all,
         logs::all,
+        network::all,
         options::all,
         pull::all,
         realistic::all,

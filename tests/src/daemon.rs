@@ -250,6 +250,7 @@ impl Daemon {
             self.ok(&[&["rm", "-f"], ids.as_slice()].concat())?;
         }
         self.stop()?;
+        crate::network::end_netd(&self)?;
         crate::leftover::remove_empty_parents(&self.name)?;
         let leftover = until("nothing to be left behind", seconds(10), || {
             let found = Leftover::find(&self.name, self.folder())?;
@@ -294,6 +295,7 @@ impl Drop for Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
+        let _ = crate::network::end_netd(self);
         if let Ok(leftover) = Leftover::find(&self.name, self.folder()) {
             leftover.remove();
         }

@@ -13,6 +13,7 @@ mod http;
 pub mod image;
 mod leftover;
 pub mod machine;
+pub mod network;
 pub mod outcome;
 pub mod programs;
 pub mod proxy;

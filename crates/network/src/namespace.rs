@@ -7,8 +7,8 @@
 //! configure them (no router advertisements); [`crate::Interface::ipv6`] switches it on for one link.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use gantry_linux::namespace::{self, Namespaces};
@@ -97,7 +97,8 @@ impl Netns {
     pub(crate) fn set_ipv6(&mut self, on: bool) -> Result<()> {
         let path = "ipv6/conf/default/disable_ipv6";
         match &mut self.ipv6 {
-            Some(file) => file.write_all(if on { b"0" } else { b"1" }).map_err(setting::failed(path)),
+            // The kernel takes a setting only at the file's beginning.
+            Some(file) => file.write_all_at(if on { b"0" } else { b"1" }, 0).map_err(setting::failed(path)),
             None => Ok(()),
         }
     }

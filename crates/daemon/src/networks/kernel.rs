@@ -22,6 +22,8 @@ use crate::error::Error;
 
 /// Ports of one range that have SRV records, at the most.
 const SERVICES_PER_RANGE_MAX: usize = 16;
+/// Ports of one range whose flows are looked for when it goes; each is a walk over all flows.
+const FLOWS_PORTS_MAX: usize = 16;
 /// The port that names are asked for on.
 const DNS_PORT: u16 = 53;
 
@@ -196,13 +198,24 @@ impl Networks {
         self.forget_flows(before, now)
     }
 
-    /// Ends the connections of places that are no more: whoever goes on sending UDP would never reach those who have
-    /// their addresses and ports next.
+    /// Ends the flows of places that are no more, and of ports that lead there no more: those that stand would go
+    /// on, and whoever goes on sending UDP would never reach those who have the address or the port next.
     fn forget_flows(&self, before: Option<&Places>, now: &Places) -> Result<(), Error> {
-        for (endpoint, _) in before.iter().flat_map(|before| &before.all) {
+        let Some(before) = before else { return Ok(()) };
+        for (endpoint, _) in &before.all {
             if !now.all.iter().any(|(other, _)| other.id == endpoint.id) {
                 for address in endpoint.addresses() {
                     self.host.forget_flows_of(address)?;
+                }
+            }
+        }
+        for port in before.ports.iter().filter(|port| !now.ports.contains(port)) {
+            let Some(ports) = port.host_ports else { continue };
+            for number in (ports.first()..=ports.last()).take(FLOWS_PORTS_MAX) {
+                for ipv6 in [false, true] {
+                    if before.way_in(ipv6).is_some() {
+                        self.host.forget_flows_to(ipv6, port.protocol, number)?;
+                    }
                 }
             }
         }
@@ -308,9 +321,9 @@ impl Networks {
                 name: network.name.to_string(),
                 prefix: network.options.subnets[0].prefix,
             })?;
-            let segment =
+            let mut bridge =
                 self.host.make_segment(&first, number, mac_of(&network.id, number), network.options.mtu)?;
-            let bridge = Bridge { isolated: first.isolated, ..segment };
+            bridge.isolated = first.isolated;
             up.segments.push((bridge.clone(), 1));
             self.tell_network(network, up)?;
             Ok(bridge)
