@@ -5,19 +5,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::Bench;
-use crate::floor::Floor;
+use crate::exec::repeat;
+use crate::floor::{Floor, Library};
 use crate::gantry::Gantry;
-use crate::peers::{Daemons, Runtime, installed};
+use crate::peers::{Daemons, OWN, RUN, Runtime, installed};
 use crate::stats::Samples;
 use crate::table::Table;
+use crate::volatile;
+use crate::{Bench, LAYERS};
 
 /// Everything that can run a container here.
 pub(crate) struct Engines {
     pub(crate) floor: Floor,
     pub(crate) gantry: Gantry,
     pub(crate) daemons: Option<Daemons>,
-    runtimes: Vec<(&'static str, Runtime)>,
+    pub(crate) runtimes: Vec<Runtime>,
+    library: Option<Library>,
     /// Instructions of Gantry's seccomp filter.
     pub(crate) filter_length: usize,
 }
@@ -28,6 +31,32 @@ pub(crate) struct Latency {
     pub(crate) samples: Samples,
 }
 
+/// Lines under way: a name measured again adds to its line.
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) done: Vec<Latency>,
+}
+
+impl Rows {
+    /// Adds what `measure` gives; what cannot be measured is said in the table.
+    pub(crate) fn measure(
+        &mut self,
+        table: &mut Table,
+        name: &str,
+        measure: &mut dyn FnMut(&mut Samples) -> Result<()>,
+    ) {
+        let mut samples = Samples::default();
+        if let Err(error) = measure(&mut samples) {
+            table.not_measured(name, &error);
+            return;
+        }
+        match self.done.iter_mut().find(|row| row.name == name) {
+            Some(row) => row.samples.extend(samples),
+            None => self.done.push(Latency { name: name.to_owned(), samples }),
+        }
+    }
+}
+
 impl Engines {
     pub(crate) fn start(bench: &Bench) -> Result<Self> {
         let floor = Floor::build(bench)?;
@@ -35,16 +64,19 @@ impl Engines {
         let ids = gantry.idle(1)?;
         let filter_length = floor.take_filter(gantry.daemon.container_pid(&ids[0])?)?;
         gantry.remove(&ids)?;
-        let runtimes = ["crun", "runc"].into_iter().filter(|name| installed(name));
-        let runtimes =
-            runtimes.map(|name| Ok((name, Runtime::prepare(name, bench)?))).collect::<Result<Vec<_>>>()?;
+        volatile::make(&bench.path(RUN))?;
+        let names = ["crun", "runc"].into_iter().filter(|name| installed(name)).chain([OWN]);
+        let runtimes = names.map(|name| Runtime::prepare(name, bench)).collect::<Result<Vec<_>>>()?;
+        let library = Library::find(bench)?;
         let daemons = installed("containerd").then(|| Daemons::start(bench)).transpose()?;
-        Ok(Self { floor, gantry, daemons, runtimes, filter_length })
+        Ok(Self { floor, gantry, daemons, runtimes, library, filter_length })
     }
 
-    pub(crate) fn stop(self) -> Result<()> {
+    pub(crate) fn stop(self, bench: &Bench) -> Result<()> {
         let stopped = self.daemons.map_or(Ok(()), |mut daemons| daemons.stop());
-        self.gantry.daemon.finish().and(stopped)
+        let unmounted = volatile::end(&bench.path(RUN));
+        let finished = self.gantry.finish();
+        unmounted.and(finished).and(stopped)
     }
 }
 
@@ -61,26 +93,29 @@ pub(crate) fn latency(
     rounds: usize,
     table: &mut Table,
 ) -> Vec<Latency> {
-    let mut rows: Vec<Latency> = Vec::new();
+    let mut rows = Rows::default();
     let mut row = |name: &str, measure: &mut dyn FnMut(&mut Samples) -> Result<()>| {
-        let mut samples = Samples::default();
-        if let Err(error) = measure(&mut samples) {
-            table.not_measured(name, &error);
-            return;
-        }
-        match rows.iter_mut().find(|row| row.name == name) {
-            Some(row) => row.samples.extend(samples),
-            None => rows.push(Latency { name: name.to_owned(), samples }),
-        }
+        rows.measure(table, name, measure);
     };
     for _ in 0..rounds {
         row("floor (bare system calls)", &mut |samples| engines.floor.run(bench, 40, samples));
-        row("Gantry, gRPC create + start + wait + delete", &mut |samples| engines.gantry.cycles(40, samples));
+        if let Some(library) = &engines.library {
+            row("Gantry's runtime library, in process", &mut |samples| library.run(40, samples));
+            row("the same in a user namespace", &mut |samples| library.run_shifted(1, 20, samples));
+            row("the same with 60 layers", &mut |samples| library.run_shifted(LAYERS, 20, samples));
+        }
+        row("Gantry, gRPC create + start + wait + delete", &mut |samples| {
+            engines.gantry.cycles(&bench.image, 40, samples)
+        });
+        row("Gantry, gRPC, an image of 60 layers", &mut |samples| {
+            engines.gantry.cycles(&bench.layered_image, 20, samples)
+        });
         row("Gantry, `gantry run --rm`", &mut |samples| {
             repeat(20, samples, || engines.gantry.command_line_cycle())
         });
-        for (name, runtime) in &engines.runtimes {
-            row(&format!("`{name} run`, no daemon"), &mut |samples| repeat(20, samples, || runtime.cycle()));
+        for runtime in &engines.runtimes {
+            let name = format!("`{} run`, no daemon", runtime.name);
+            row(&name, &mut |samples| repeat(20, samples, || runtime.cycle()));
         }
         if let Some(daemons) = &engines.daemons {
             row("`ctr run --rm`", &mut |samples| repeat(5, samples, || daemons.ctr_cycle()));
@@ -89,16 +124,7 @@ pub(crate) fn latency(
             }
         }
     }
-    rows
-}
-
-fn repeat(count: usize, samples: &mut Samples, mut cycle: impl FnMut() -> Result<()>) -> Result<()> {
-    for _ in 0..count {
-        let start = Instant::now();
-        cycle()?;
-        samples.push(start.elapsed());
-    }
-    Ok(())
+    rows.done
 }
 
 /// Containers a second with eight clients at once, by every engine.
@@ -110,8 +136,8 @@ pub(crate) fn throughput(engines: &mut Engines, bench: &Bench, table: &mut Table
     };
     row("floor (bare system calls)".to_owned(), engines.floor.throughput(bench, 400));
     row("Gantry, gRPC, a connection per client".to_owned(), engines.gantry.throughput(400));
-    for (name, runtime) in &engines.runtimes {
-        row(format!("`{name} run`"), side_by_side(160, || runtime.cycle()));
+    for runtime in &engines.runtimes {
+        row(format!("`{} run`", runtime.name), side_by_side(160, || runtime.cycle()));
     }
     if let Some(daemons) = &engines.daemons {
         row("`ctr run --rm`".to_owned(), side_by_side(40, || daemons.ctr_cycle()));

@@ -7,14 +7,69 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 
 use crate::Bench;
+use crate::peers::bundle_config;
 use crate::stats::Samples;
 
 /// The compiled programme and the filter it installs.
 pub(crate) struct Floor {
     program: PathBuf,
     filter: PathBuf,
+}
+
+/// The runtime crate's own example, which does a container's life in process.
+pub(crate) struct Library {
+    program: PathBuf,
+    folder: PathBuf,
+    rootfs: PathBuf,
+}
+
+/// The specs that the library is run with, by the names of their files.
+const PLAIN: &str = "library.json";
+const SHIFTED: &str = "library-user.json";
+
+impl Library {
+    /// Where `tests/bench/run` says that it is; `None` without.
+    pub(crate) fn find(bench: &Bench) -> Result<Option<Self>> {
+        let Some(program) = std::env::var_os("GANTRY_CYCLE").map(PathBuf::from) else { return Ok(None) };
+        let mut config = bundle_config(&bench.rootfs)?;
+        config["linux"]["cgroupsPath"] = format!("/gantry-bench-library-{}", std::process::id()).into();
+        let folder = bench.folder.path().to_owned();
+        fs::write(folder.join(PLAIN), config.to_string())?;
+        let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().context("a list")?;
+        namespaces.push(json!({"type": "user"}));
+        config["linux"]["uidMappings"] = mapping.clone();
+        config["linux"]["gidMappings"] = mapping;
+        fs::write(folder.join(SHIFTED), config.to_string())?;
+        Ok(Some(Self { program, folder, rootfs: bench.rootfs.clone() }))
+    }
+
+    /// Runs so many containers one after another.
+    pub(crate) fn run(&self, count: usize, samples: &mut Samples) -> Result<()> {
+        self.cycle(PLAIN, 1, count, samples)
+    }
+
+    /// The same in a user namespace, with a root of so many layers.
+    pub(crate) fn run_shifted(&self, layers: usize, count: usize, samples: &mut Samples) -> Result<()> {
+        self.cycle(SHIFTED, layers, count, samples)
+    }
+
+    fn cycle(&self, spec: &str, layers: usize, count: usize, samples: &mut Samples) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.arg(self.folder.join(spec)).arg(&self.rootfs);
+        command.args([&count.to_string(), &layers.to_string(), "each"]);
+        // Its layers lie where the floor's do, and not in /tmp.
+        command.env("TMPDIR", self.folder.join("floor-work"));
+        let output = command.output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        for line in String::from_utf8(output.stdout)?.lines() {
+            samples.push_microseconds(line.parse().context("the example prints microseconds")?);
+        }
+        Ok(())
+    }
 }
 
 impl Floor {

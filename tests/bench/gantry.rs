@@ -12,8 +12,11 @@ use gantry_tests::daemon::Daemon;
 use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 
-use crate::Bench;
 use crate::stats::Samples;
+use crate::{Bench, volatile};
+
+/// The folder of a private daemon that `/run/gantry` is on a machine.
+const STATE: &str = "run";
 
 /// A private daemon and one connection to it.
 pub(crate) struct Gantry {
@@ -27,8 +30,10 @@ impl Gantry {
     pub(crate) fn start(bench: &Bench) -> Result<Self> {
         let mut daemon = Daemon::prepare()?;
         daemon.set_log_level("warn");
+        volatile::make(&daemon.path(STATE))?;
         daemon.restart()?;
         daemon.ok(&["pull", "-q", &bench.image])?;
+        daemon.ok(&["pull", "-q", &bench.layered_image])?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let address = Address::Unix(daemon.socket());
         let channel = runtime.block_on(connect(&address, None))?;
@@ -36,16 +41,36 @@ impl Gantry {
     }
 
     /// create + start + wait + delete, one after another on one connection.
-    pub(crate) fn cycles(&self, count: usize, samples: &mut Samples) -> Result<()> {
+    pub(crate) fn cycles(&self, image: &str, count: usize, samples: &mut Samples) -> Result<()> {
         self.runtime.block_on(async {
             let mut client = self.client.clone();
             for _ in 0..count {
                 let start = Instant::now();
-                cycle(&mut client, &self.image).await?;
+                cycle(&mut client, image).await?;
                 samples.push(start.elapsed());
             }
             Ok(())
         })
+    }
+
+    /// `/bin/true` in a running container, from the request to the exit code.
+    pub(crate) fn execs(&self, id: &str, count: usize, samples: &mut Samples) -> Result<()> {
+        self.runtime.block_on(async {
+            let mut client = self.client.clone();
+            for _ in 0..count {
+                let start = Instant::now();
+                exec(&mut client, id).await?;
+                samples.push(start.elapsed());
+            }
+            Ok(())
+        })
+    }
+
+    /// Stops the daemon, and fails if anything is left of it.
+    pub(crate) fn finish(self) -> Result<()> {
+        // There are no containers any more, so nothing is in it that the daemon would miss.
+        volatile::end(&self.daemon.path(STATE))?;
+        self.daemon.finish()
     }
 
     /// `gantry run --rm` from the shell.
@@ -156,6 +181,22 @@ async fn start(client: &mut ContainerServiceClient<Channel>, id: &str) -> Result
     let request = api::StartContainerRequest { container: id.into(), ..Default::default() };
     client.start_container(request).await?;
     Ok(())
+}
+
+async fn exec(client: &mut ContainerServiceClient<Channel>, id: &str) -> Result<()> {
+    use api::exec_container_request::Message as Ask;
+    use api::exec_container_response::Message as Told;
+    let process = api::ProcessOptions { args: vec!["/bin/true".to_owned()], ..Default::default() };
+    let start = api::ExecStart { container: id.to_owned(), process: Some(process), ..Default::default() };
+    let request = api::ExecContainerRequest { message: Some(Ask::Start(start)) };
+    let mut answers = client.exec_container(tokio_stream::once(request)).await?.into_inner();
+    while let Some(answer) = answers.message().await? {
+        if let Some(Told::Exit(exit)) = answer.message {
+            ensure!(exit.code == 0, "the process failed");
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the stream ended without an exit")
 }
 
 async fn cycle(client: &mut ContainerServiceClient<Channel>, image: &str) -> Result<()> {

@@ -6,19 +6,23 @@
 //! Deliberately not a test: a busy machine is slow, not wrong. What can be counted exactly is a test (`e2e/counts.rs`).
 
 mod engines;
+mod exec;
 mod floor;
 mod gantry;
 mod memory;
 mod peers;
 mod pull;
+mod runtimes;
 mod stats;
 mod table;
+mod volatile;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use gantry_tests::fixture::busybox;
+use gantry_tests::image::Layer;
 use gantry_tests::registry::Registry;
 use serde_json::json;
 
@@ -31,17 +35,26 @@ struct Bench {
     registry: Registry,
     /// The image that every engine runs.
     image: String,
+    /// An image of sixty layers, the same but for their number.
+    layered_image: String,
     /// The same files as a plain folder, for the floor and the bare runtimes.
     rootfs: PathBuf,
 }
+
+/// Layers of the large image.
+const LAYERS: usize = 60;
 
 impl Bench {
     fn prepare() -> Result<Self> {
         // Beside the engines' own data and not in /tmp, which may be in memory.
         let folder = tempfile::Builder::new().prefix("gantry-bench-").tempdir_in("/var/tmp")?;
         let registry = Registry::start()?;
-        let image = busybox(Some(json!({"Cmd": ["/bin/true"], "Env": ["PATH=/bin"]})))?;
-        let image = image.push(&registry, "bench", "latest")?.reference;
+        let mut image = busybox(Some(json!({"Cmd": ["/bin/true"], "Env": ["PATH=/bin"]})))?;
+        let reference = image.push(&registry, "bench", "latest")?.reference;
+        for number in 1..LAYERS {
+            image = image.layer(&Layer::new().file(&format!("layer-{number}"), 0o644, b"one"))?;
+        }
+        let layered_image = image.push(&registry, "layered", "latest")?.reference;
         let rootfs = folder.path().join("rootfs");
         for name in ["bin", "dev", "proc", "sys", "etc", "tmp"] {
             fs::create_dir_all(rootfs.join(name))?;
@@ -49,7 +62,7 @@ impl Bench {
         fs::copy("/bin/busybox", rootfs.join("bin/busybox"))?;
         std::os::unix::fs::symlink("busybox", rootfs.join("bin/true"))?;
         std::os::unix::fs::symlink("busybox", rootfs.join("bin/sleep"))?;
-        Ok(Self { folder, registry, image, rootfs })
+        Ok(Self { folder, registry, image: reference, layered_image, rootfs })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -61,12 +74,17 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let rounds = if arguments.iter().any(|word| word == "--quick") { 1 } else { 5 };
     let out = arguments.iter().find(|word| !word.starts_with("--")).map(PathBuf::from);
+    volatile::check()?;
     let mut table = Table::new()?;
     let bench = Bench::prepare()?;
     let mut engines = Engines::start(&bench)?;
     // What one engine cannot do here is said in the table; the others are measured all the same.
     let rows = engines::latency(&mut engines, &bench, rounds, &mut table);
     table.latency(&rows, engines.filter_length);
+    let rows = exec::latency(&engines, &bench, rounds, &mut table);
+    table.execs(&rows);
+    let rows = runtimes::phases(&engines, rounds, &mut table);
+    table.phases(&rows);
     let rows = engines::throughput(&mut engines, &bench, &mut table);
     table.throughput(&rows);
     match memory::measure(&mut engines, &bench) {
@@ -81,7 +99,7 @@ fn main() -> Result<()> {
         Ok(pull) => table.pull(&pull),
         Err(error) => table.not_measured("pull", &error),
     }
-    let stopped = engines.stop();
+    let stopped = engines.stop(&bench);
     write(&table, out.as_deref())?;
     stopped
 }

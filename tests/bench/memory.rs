@@ -21,6 +21,8 @@ pub(crate) struct Memory {
     pub(crate) private_dirty: u64,
     /// The daemon's resident memory without a container, and with all.
     pub(crate) daemon_idle: u64,
+    /// With the first one: what a daemon takes once, the code and the memory of its first start, is not a container's.
+    pub(crate) daemon_first: u64,
     pub(crate) daemon_busy: u64,
 }
 
@@ -39,7 +41,9 @@ fn gantry(engines: &mut Engines) -> Result<Memory> {
     engines.gantry.reconnect()?;
     let daemon = engines.gantry.daemon.pid()?;
     let daemon_idle = resident(daemon)?;
-    let ids = engines.gantry.idle(CONTAINERS)?;
+    let mut ids = engines.gantry.idle(1)?;
+    let daemon_first = resident(daemon)?;
+    ids.extend(engines.gantry.idle(CONTAINERS - 1)?);
     let mut shims = Vec::new();
     for id in &ids {
         shims.push(parent(engines.gantry.daemon.container_pid(id)?)?);
@@ -47,15 +51,19 @@ fn gantry(engines: &mut Engines) -> Result<Memory> {
     let daemon_busy = resident(daemon)?;
     let (pss, private_dirty) = average(&shims)?;
     engines.gantry.remove(&ids)?;
-    Ok(Memory { name: "Gantry", pss, private_dirty, daemon_idle, daemon_busy })
+    Ok(Memory { name: "Gantry", pss, private_dirty, daemon_idle, daemon_first, daemon_busy })
 }
 
 fn containerd(daemons: &Daemons, bench: &Bench) -> Result<Memory> {
     let (containerd, _) = daemons.pids();
     let daemon_idle = resident(containerd)?;
     let names: Vec<String> = (0..CONTAINERS).map(|_| unique_name()).collect();
+    let mut daemon_first = 0;
     for name in &names {
         run(&mut daemons.ctr(&["run", "-d", "--seccomp", &bench.image, name, "/bin/sleep", "100000"]))?;
+        if daemon_first == 0 {
+            daemon_first = resident(containerd)?;
+        }
     }
     let mut shims = Vec::new();
     for name in &names {
@@ -70,7 +78,7 @@ fn containerd(daemons: &Daemons, bench: &Bench) -> Result<Memory> {
         })?;
         run(&mut daemons.ctr(&["container", "rm", name]))?;
     }
-    Ok(Memory { name: "containerd", pss, private_dirty, daemon_idle, daemon_busy })
+    Ok(Memory { name: "containerd", pss, private_dirty, daemon_idle, daemon_first, daemon_busy })
 }
 
 /// The containerd shim that has this container's name on its command line.

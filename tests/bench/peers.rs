@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, ensure};
 use gantry_runtime::seccomp::{self, Target};
 use gantry_runtime::spec::CapabilitySet;
+use gantry_tests::programs::program;
 use gantry_tests::wait::{seconds, until_true};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -56,37 +57,60 @@ pub(crate) fn installed(program: &str) -> bool {
     ["/usr/bin", "/usr/sbin"].iter().any(|folder| Path::new(folder).join(program).exists())
 }
 
-/// A bare runtime (crun, runc) and the bundle it runs.
+/// A bare runtime (crun, runc, Gantry's own) and the bundle it runs.
 pub(crate) struct Runtime {
-    program: &'static str,
-    bundle: PathBuf,
+    pub(crate) name: &'static str,
+    pub(crate) bundle: PathBuf,
     state: PathBuf,
 }
 
 impl Runtime {
-    pub(crate) fn prepare(program: &'static str, bench: &Bench) -> Result<Self> {
-        let bundle = bench.path(&format!("bundle-{program}"));
+    pub(crate) fn prepare(name: &'static str, bench: &Bench) -> Result<Self> {
+        let bundle = bench.path(&format!("bundle-{name}"));
         fs::create_dir(&bundle)?;
         fs::write(bundle.join("config.json"), bundle_config(&bench.rootfs)?.to_string())?;
-        Ok(Self { program, bundle, state: bench.path(&format!("state-{program}")) })
+        Ok(Self { name, bundle, state: bench.path(RUN).join(name) })
     }
 
     /// One container from nothing to nothing.
     pub(crate) fn cycle(&self) -> Result<()> {
-        let mut command = debian(self.program);
-        command
-            .arg("--root")
-            .arg(&self.state)
-            .arg("run")
-            .arg("--bundle")
-            .arg(&self.bundle)
-            .arg(unique_name());
-        run(&mut command)
+        let bundle = self.bundle.to_str().context("a path in UTF-8")?;
+        self.run(&["run", "--bundle", bundle, &unique_name()])
+    }
+
+    /// Runs one command of the runtime's to its end.
+    pub(crate) fn run(&self, words: &[&str]) -> Result<()> {
+        let mut command = if self.name == OWN { Command::new(program(OWN)) } else { debian(self.name) };
+        command.arg("--root").arg(&self.state).args(words);
+        // Not `output`: a container that goes on would keep a pipe open.
+        let log = self.bundle.join("log");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
+        let status = command.status().with_context(|| format!("starting {command:?}"))?;
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        ensure!(status.success(), "{command:?} ended with {status}: {}", said());
+        Ok(())
+    }
+
+    /// Starts a container that sleeps; answers its id.
+    pub(crate) fn start_idle(&self, bench: &Bench) -> Result<String> {
+        let bundle = bench.path(&format!("bundle-idle-{}", self.name));
+        fs::create_dir_all(&bundle)?;
+        let mut config = bundle_config(&bench.rootfs)?;
+        config["process"]["args"] = json!(["/bin/sleep", "100000"]);
+        fs::write(bundle.join("config.json"), config.to_string())?;
+        let id = unique_name();
+        self.run(&["run", "--detach", "--bundle", bundle.to_str().context("a path in UTF-8")?, &id])?;
+        Ok(id)
     }
 }
 
+/// Gantry's own runtime, behind the same commands.
+pub(crate) const OWN: &str = "gantry-runtime";
+/// The folder, on a tmpfs, of what the peers keep under `/run`.
+pub(crate) const RUN: &str = "run";
+
 /// The bundle: what `runc spec` proposes, with the lists of paths, the capabilities and the filter that Gantry uses.
-fn bundle_config(rootfs: &Path) -> Result<Value> {
+pub(crate) fn bundle_config(rootfs: &Path) -> Result<Value> {
     let capabilities = CapabilitySet::container_default();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers = kernel.split(['.', '-']).filter_map(|number| number.parse().ok());
@@ -125,7 +149,7 @@ impl Daemons {
             .arg(folder.join("containerd"));
         command
             .arg("--state")
-            .arg(folder.join("containerd-run"))
+            .arg(bench.path(RUN).join("containerd"))
             .arg("--address")
             .arg(folder.join("containerd.sock"));
         let containerd = background(&mut command, &folder.join("containerd.log"))?;
@@ -147,7 +171,7 @@ impl Daemons {
             .arg("--data-root")
             .arg(folder.join("docker"))
             .arg("--exec-root")
-            .arg(folder.join("docker-run"));
+            .arg(folder.with_file_name(RUN).join("docker"));
         command
             .arg("--pidfile")
             .arg(folder.join("docker.pid"))

@@ -2,9 +2,9 @@
 //! up, in process, so many times; medians in microseconds, to be held against the floor programme of
 //! `tests/bench`, which does the same kernel work in bare system calls.
 //!
-//! `cycle SPEC ROOTFS COUNT [LAYERS]`: an OCI spec whose command ends by itself, a root filesystem folder (the
-//! lower layer), how many times, and how many layers in all, the others empty. The filter is the spec's
-//! `linux.seccomp`. With a user namespace the layers are shifted by its mapping.
+//! `cycle SPEC ROOTFS COUNT [LAYERS [each]]`: an OCI spec whose command ends by itself, a root filesystem folder (the
+//! lower layer), how many times, and how many layers in all, the others empty; with `each`, the microseconds of each
+//! instead of medians. The filter is the spec's `linux.seccomp`. With a user namespace the layers are shifted by its mapping.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -23,17 +23,24 @@ const PHASES: [&str; 6] = ["layers", "create", "start", "wait", "clean up", "all
 
 #[expect(clippy::print_stdout, reason = "a programme that prints its measurements")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let usage = "usage: cycle SPEC ROOTFS COUNT [LAYERS]";
+    let usage = "usage: cycle SPEC ROOTFS COUNT [LAYERS [each]]";
     let mut arguments = std::env::args().skip(1);
     let spec: Spec = serde_json::from_slice(&fs::read(arguments.next().ok_or(usage)?)?)?;
     let lower = arguments.next().ok_or(usage)?;
     let count: usize = arguments.next().ok_or(usage)?.parse()?;
     let layers: usize = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    let each = arguments.next().is_some_and(|word| word == "each");
     let folder = tempfile::tempdir()?;
     let plan = compile(&spec, &layer_folders(&lower, layers, folder.path())?, folder.path())?;
     let mut samples = Vec::with_capacity(count);
     for _ in 0..count {
         samples.push(cycle(&plan, folder.path())?);
+    }
+    if each {
+        for sample in &samples {
+            println!("{}", sample[PHASES.len() - 1].as_micros());
+        }
+        return Ok(());
     }
     for (number, phase) in PHASES.iter().enumerate() {
         let mut column: Vec<Duration> = samples.iter().map(|sample| sample[number]).collect();
