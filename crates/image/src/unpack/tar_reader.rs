@@ -263,7 +263,9 @@ fn unambiguous(header: &Header, flag: u8, name: &[u8]) -> Result<(), UnpackError
         return refused("name");
     }
     let is_file = matches!(flag, b'0' | b'7' | 0);
-    if is_file && header.path_bytes().ends_with(b"/") != name.ends_with(b"/") {
+    // A name of which the header has but the first 100 bytes is cut off anywhere, also behind a slash.
+    let is_cut_off = block[99] != 0 && name.len() > 100;
+    if is_file && !is_cut_off && header.path_bytes().ends_with(b"/") != name.ends_with(b"/") {
         return refused("kind");
     }
     Ok(())
