@@ -262,10 +262,9 @@ fn unambiguous(header: &Header, flag: u8, name: &[u8]) -> Result<(), UnpackError
     if &block[257..263] != b"ustar\0" && block[345..500].iter().any(|byte| *byte != 0) {
         return refused("name");
     }
-    let is_file = matches!(flag, b'0' | b'7' | 0);
-    // A name of which the header has but the first 100 bytes is cut off anywhere, also behind a slash.
-    let is_cut_off = block[99] != 0 && name.len() > 100;
-    if is_file && !is_cut_off && header.path_bytes().ends_with(b"/") != name.ends_with(b"/") {
+    // Only in the old format does a slash make a folder, and Python looks for it in the header's name. Elsewhere a header may
+    // have its name cut off behind a slash, or without the letters beyond ASCII that followed it (Go's archive/tar).
+    if flag == 0 && header.path_bytes().ends_with(b"/") != name.ends_with(b"/") {
         return refused("kind");
     }
     Ok(())
