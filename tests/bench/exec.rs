@@ -18,7 +18,8 @@ pub(crate) fn latency(engines: &Engines, bench: &Bench, rounds: usize, table: &m
             rows.measure(table, &format!("`{} exec`, no daemon", runtime.name), &mut |samples| {
                 let id = runtime.start_idle(bench)?;
                 let measured = repeat(20, samples, || runtime.run(&["exec", &id, "/bin/true"]));
-                measured.and(runtime.run(&["delete", "--force", &id]))
+                let removed = runtime.run(&["delete", "--force", &id]);
+                measured.and(removed)
             });
         }
     }
@@ -28,7 +29,8 @@ pub(crate) fn latency(engines: &Engines, bench: &Bench, rounds: usize, table: &m
 fn through_daemon(engines: &Engines, samples: &mut Samples) -> Result<()> {
     let ids = engines.gantry.idle(1)?;
     let measured = engines.gantry.execs(&ids[0], 40, samples);
-    measured.and(engines.gantry.remove(&ids))
+    let removed = engines.gantry.remove(&ids);
+    measured.and(removed)
 }
 
 pub(crate) fn repeat(

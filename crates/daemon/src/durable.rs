@@ -86,7 +86,7 @@ mod tests {
         let answer = answer;
         let mut durable = watch_durable(&store);
         let written = store.transaction(|tx| tx.insert(&ROWS, &"key".to_owned(), "value".to_owned()));
-        let (_, commit) = written.expect("memory takes it");
+        let ((), commit) = written.expect("memory takes it");
         let revision = commit.revision();
         let error = settled(commit, Duration::from_millis(50)).await.expect_err("the disk hangs");
         assert_eq!((error.class(), error.reason()), (Class::Unavailable, "STORE_STALLED"));

@@ -12,7 +12,7 @@ use lexopt::{Arg, Parser};
 
 use self::words::{duration, number, path, text};
 use crate::failure::Failure;
-use crate::options::{Checkpoint, Create, Delete, Events, Exec, Globals, Kill, Listing, Template, Update};
+use crate::options::{Create, Delete, Events, Exec, Globals, Kill, Listing, Template, Update};
 use crate::report::Format;
 
 /// One call of the program.
@@ -42,8 +42,6 @@ pub(crate) enum Command {
     Events(Events),
     Spec(Template),
     Features,
-    Checkpoint(Checkpoint),
-    Restore(Checkpoint),
 }
 
 impl Command {
@@ -134,8 +132,10 @@ impl Reader {
                 self.rest(|_, _| Ok(false))?.none()?;
                 Command::Features
             }
-            "checkpoint" => Command::Checkpoint(self.checkpoint()?),
-            "restore" => Command::Restore(self.checkpoint()?),
+            "checkpoint" | "restore" => {
+                let why = "this version does not have them".to_owned();
+                return Err(Failure::Unavailable { what: "checkpoint and restore", why });
+            }
             "help" => Command::Help,
             "version" => Command::Version,
             other => return Err(Failure::usage(format!("unknown command {other:?}"))),
@@ -350,29 +350,6 @@ impl Reader {
         })?;
         words.none()?;
         Ok(template)
-    }
-
-    fn checkpoint(&mut self) -> Result<Checkpoint, Failure> {
-        let mut checkpoint = Checkpoint::default();
-        let words = self.rest(|parser, name| {
-            match name {
-                "image-path" => checkpoint.image_path = Some(path(parser)?),
-                "work-path" => checkpoint.work_path = Some(path(parser)?),
-                "parent-path" => checkpoint.parent_path = Some(path(parser)?),
-                "leave-running" => checkpoint.leave_running = words::flag(parser)?,
-                "tcp-established" => checkpoint.tcp_established = words::flag(parser)?,
-                "ext-unix-sk" => checkpoint.ext_unix_sk = words::flag(parser)?,
-                "shell-job" => checkpoint.shell_job = words::flag(parser)?,
-                "file-locks" => checkpoint.file_locks = words::flag(parser)?,
-                "pre-dump" => checkpoint.pre_dump = words::flag(parser)?,
-                "manage-cgroups-mode" | "empty-ns" => drop(text(parser)?),
-                "no-subreaper" | "auto-dedup" | "lazy-pages" => drop(words::flag(parser)?),
-                other => return option_of_create(&mut checkpoint.create, parser, other),
-            }
-            Ok(true)
-        })?;
-        checkpoint.create.id = words.one()?;
-        Ok(checkpoint)
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gantry_linux::RootDir;
 use gantry_linux::path::read_bounded;
-use gantry_runtime::cgroup::{self, Location};
+use gantry_runtime::cgroup;
 use gantry_runtime::plan::{self, Plan, PlanInput, Root, Rootfs};
 use gantry_runtime::seccomp;
 use gantry_runtime::user::{self, UserDatabases};
@@ -148,12 +148,11 @@ fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, Failure> {
 fn complete(spec: &mut Spec, options: &Create, globals: &Globals) -> Result<(), Failure> {
     let Some(linux) = spec.linux_mut() else { return Ok(()) };
     let path = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy()).unwrap_or_default();
-    let location = if globals.systemd_cgroup {
-        Location::unit(&path, &options.id)
-    } else {
-        Location::folder(&path, &options.id, "")
-    };
-    linux.set_cgroups_path(Some(location?.path().into()));
+    if globals.systemd_cgroup {
+        let why = "this runtime makes control groups itself; set the engine's cgroup driver to cgroupfs";
+        return Err(Failure::Unavailable { what: "the systemd cgroup driver", why: why.to_owned() });
+    }
+    linux.set_cgroups_path(Some(cgroup::folder(&path, &options.id)?.into()));
     Ok(())
 }
 

@@ -45,8 +45,6 @@ pub(crate) fn run(command: Command, globals: &Globals, report: &Report) -> Resul
         Command::Resume { id } => pause::resume(&id, &containers),
         Command::Update(options) => update::update(&options, &containers, report),
         Command::Events(options) => events::events(&options, &containers),
-        Command::Checkpoint(_) => not_yet("checkpoint"),
-        Command::Restore(_) => not_yet("restore"),
         Command::Spec(options) => spec::spec(&options),
         Command::Features => features::features(),
     }
@@ -60,10 +58,6 @@ type Outcome = Result<Option<u8>, Failure>;
 fn cgroup_of(folder: &Folder) -> Result<Option<Cgroup>, Failure> {
     let plan = folder.plan()?;
     Ok(plan.cgroup.as_ref().map(Cgroup::open).transpose()?)
-}
-
-fn not_yet(what: &'static str) -> Outcome {
-    Err(Failure::Unavailable { what, why: "this version does not have it yet".to_owned() })
 }
 
 /// The status, with whether the container is paused.

@@ -139,19 +139,3 @@ pub(crate) struct Template {
     pub(crate) bundle: Option<PathBuf>,
     pub(crate) rootless: bool,
 }
-
-/// `checkpoint` and `restore`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Checkpoint {
-    /// What `restore` makes.
-    pub(crate) create: Create,
-    pub(crate) image_path: Option<PathBuf>,
-    pub(crate) work_path: Option<PathBuf>,
-    pub(crate) parent_path: Option<PathBuf>,
-    pub(crate) leave_running: bool,
-    pub(crate) tcp_established: bool,
-    pub(crate) ext_unix_sk: bool,
-    pub(crate) shell_job: bool,
-    pub(crate) file_locks: bool,
-    pub(crate) pre_dump: bool,
-}

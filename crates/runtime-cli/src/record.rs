@@ -31,7 +31,6 @@ pub(crate) struct Record {
     pub(crate) created: String,
     /// Who made it.
     pub(crate) owner: String,
-    pub(crate) systemd_cgroup: bool,
 }
 
 /// Where in its life a container is (runtime-spec, runtime.md "State"), and runc's `paused`.
@@ -137,7 +136,6 @@ mod tests {
             annotations: BTreeMap::new(),
             created: "2026-01-01T00:00:00Z".to_owned(),
             owner: "root".to_owned(),
-            systemd_cgroup: false,
         }
     }
 

@@ -38,7 +38,7 @@ pub use host::{Hierarchy, Host, UnifiedHierarchy};
 #[cfg(feature = "plan")]
 pub use live::CgroupAtError;
 #[cfg(feature = "plan")]
-pub use location::{Location, Unit};
+pub use location::folder;
 
 /// What making a container's control group means.
 #[derive(Clone, PartialEq, Eq, prost::Message)]

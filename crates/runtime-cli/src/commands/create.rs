@@ -44,7 +44,7 @@ pub(super) fn create(
     if has_terminal(&bundle) && options.console_socket.is_none() {
         return Err(Failure::usage("cannot allocate tty if runc will detach without setting console socket"));
     }
-    let mut made = make(options, globals, &bundle, containers, StartedBy::Another)?;
+    let mut made = make(options, &bundle, containers, StartedBy::Another)?;
     report.debug("the container is set up");
     let handed_over = hand_over(options, &mut made.created);
     let left = handed_over.and_then(|()| Ok(made.created.leave()?));
@@ -61,13 +61,12 @@ pub(super) fn create(
 /// Makes the container and its folder; nothing is left when it fails.
 pub(super) fn make(
     options: &Create,
-    globals: &Globals,
     bundle: &Bundle,
     containers: &Containers,
     started_by: StartedBy,
 ) -> Result<Made, Failure> {
     let folder = containers.make(&options.id)?;
-    match set_up(options, globals, bundle, &folder, started_by) {
+    match set_up(options, bundle, &folder, started_by) {
         Ok(created) => Ok(Made { created, folder }),
         Err(failure) => {
             // The failure that led here is the one that is told.
@@ -79,12 +78,11 @@ pub(super) fn make(
 
 fn set_up(
     options: &Create,
-    globals: &Globals,
     bundle: &Bundle,
     folder: &Folder,
     started_by: StartedBy,
 ) -> Result<Created, Failure> {
-    let mut record = record(options, globals, bundle);
+    let mut record = record(options, bundle);
     // Hooks may ask for the state while the container is being made.
     if bundle.plan.hooks.is_some() {
         folder.keep_record(&record)?;
@@ -144,7 +142,7 @@ pub(super) fn has_terminal(bundle: &Bundle) -> bool {
     bundle.plan.process.as_ref().is_some_and(|process| process.terminal.is_some())
 }
 
-fn record(options: &Create, globals: &Globals, bundle: &Bundle) -> Record {
+fn record(options: &Create, bundle: &Bundle) -> Record {
     Record {
         oci_version: OCI_VERSION.to_owned(),
         id: options.id.clone(),
@@ -155,7 +153,6 @@ fn record(options: &Create, globals: &Globals, bundle: &Bundle) -> Record {
         annotations: bundle.spec.annotations().clone().unwrap_or_default().into_iter().collect(),
         created: Timestamp::now().to_string(),
         owner: owner(),
-        systemd_cgroup: globals.systemd_cgroup,
     }
 }
 

@@ -24,15 +24,13 @@ usage: gantry-runtime [GLOBAL OPTIONS] COMMAND [OPTIONS] CONTAINER
   events     print statistics and out-of-memory events
   spec       write a config.json to begin with
   features   print what this runtime knows
-  checkpoint, restore   through CRIU
 
 global options:
   --root DIR           where the containers' state is (default /run/gantry-runtime)
   --log FILE           where failures are logged
   --log-format FORMAT  text or json
   --debug              log decisions too
-  --systemd-cgroup     systemd makes the control groups
-  --cgroup-manager M   cgroupfs or systemd
+  --cgroup-manager M   cgroupfs; the systemd driver is refused
   --rootless BOOL      control groups that may not be made are done without
 ";
 

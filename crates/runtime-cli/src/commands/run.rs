@@ -20,7 +20,7 @@ pub(super) fn run(options: &Create, globals: &Globals, containers: &Containers, 
     }
     // Before the container is there, so that no signal for it is lost.
     let signals = if options.detach { None } else { Some(foreground::Signals::take()?) };
-    let Made { mut created, folder } = make(options, globals, &bundle, containers, StartedBy::Same)?;
+    let Made { mut created, folder } = make(options, &bundle, containers, StartedBy::Same)?;
     let started = hand_over(options, &mut created).and_then(|()| {
         let terminal = created.take_terminal();
         Ok((created.start()?, terminal))

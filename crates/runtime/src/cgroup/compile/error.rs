@@ -11,12 +11,6 @@ pub enum CgroupPlanError {
         /// What was given, cut.
         path: String,
     },
-    /// The name of a systemd unit is not one.
-    #[error("the control group path '{path}' is not slice:prefix:name")]
-    Unit {
-        /// What was given, cut.
-        path: String,
-    },
     /// A value is outside what it may be.
     #[error("linux.resources.{field} cannot be '{value}': {rule}")]
     Value {
@@ -63,7 +57,7 @@ impl CgroupPlanError {
 impl Classified for CgroupPlanError {
     fn class(&self) -> Class {
         match self {
-            Self::Path { .. } | Self::Unit { .. } | Self::Value { .. } => Class::InvalidArgument,
+            Self::Path { .. } | Self::Value { .. } => Class::InvalidArgument,
             Self::Unsupported { .. } | Self::NoController { .. } => Class::Unimplemented,
             Self::Permanent { .. } | Self::NoHierarchy => Class::FailedPrecondition,
         }
@@ -72,7 +66,6 @@ impl Classified for CgroupPlanError {
     fn reason(&self) -> &'static str {
         match self {
             Self::Path { .. } => "CGROUP_PATH_INVALID",
-            Self::Unit { .. } => "CGROUP_UNIT_INVALID",
             Self::Value { .. } => "RESOURCE_INVALID",
             Self::Unsupported { .. } => "RESOURCE_UNSUPPORTED",
             Self::NoController { .. } => "CGROUP_CONTROLLER_MISSING",
@@ -87,11 +80,9 @@ impl Classified for CgroupPlanError {
             Self::NoController { controller } => {
                 Some(format!("leave the limit out, or boot a kernel with the {controller} controller"))
             }
-            Self::Path { .. }
-            | Self::Unit { .. }
-            | Self::Value { .. }
-            | Self::Unsupported { .. }
-            | Self::Permanent { .. } => None,
+            Self::Path { .. } | Self::Value { .. } | Self::Unsupported { .. } | Self::Permanent { .. } => {
+                None
+            }
         }
     }
 }
