@@ -139,10 +139,9 @@ mod tests {
         let drawn = |state: S, event: E| match (state, event) {
             (S::Creating, E::Prepared) => Some(S::Created),
             (S::Created | S::Exited, E::Start) => Some(S::Starting),
-            (S::Starting, E::Started) => Some(S::Running),
+            (S::Starting, E::Started) | (S::Paused, E::Resume) => Some(S::Running),
             (S::Starting, E::StartFailed | E::Exit) | (S::Running | S::Paused, E::Exit) => Some(S::Exited),
             (S::Running, E::Pause) => Some(S::Paused),
-            (S::Paused, E::Resume) => Some(S::Running),
             (S::Creating | S::Created | S::Exited | S::Removing, E::Remove) => Some(S::Removing),
             _ => None,
         };

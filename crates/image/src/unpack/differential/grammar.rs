@@ -36,7 +36,7 @@ pub(super) fn archive(seed: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Most archives have one or two oddities, so that many are still taken.
     let oddity = 2 + dice.below(20);
-    for _ in 0..1 + dice.below(4) {
+    for _ in 0..=dice.below(4) {
         if dice.one_in(3) {
             extension(dice, &mut bytes, oddity);
         }
@@ -87,7 +87,7 @@ fn extension(dice: &mut Dice, bytes: &mut Vec<u8>, oddity: usize) {
             }
             name
         }
-        _ => (0..1 + dice.below(3)).flat_map(|_| record(dice, oddity)).collect(),
+        _ => (0..=dice.below(3)).flat_map(|_| record(dice, oddity)).collect(),
     };
     bytes.extend(header(b"././@Ext", kind, &format!("{:011o}", body.len())));
     put(bytes, &body);

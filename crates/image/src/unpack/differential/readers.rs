@@ -154,6 +154,7 @@ fn tar_crate(bytes: &[u8]) -> Result<Vec<Seen>, String> {
 
 /// `tar --list --verbose`, whose form is the same in every locale with these flags.
 fn gnu_tar(file: &Path) -> Result<Vec<Seen>, String> {
+    #[expect(clippy::disallowed_methods, reason = "a test runs the other reader")]
     let mut command = Command::new("tar");
     command.args([
         "--list",
@@ -188,11 +189,11 @@ fn gnu_line(line: &str) -> Result<Seen, String> {
         kind @ ('d' | 'h' | 'c' | 'b' | 'p') => kind,
         _ => return Err(odd()),
     };
-    let link = rest.split_once('"').and_then(|(_, target)| unquoted(target)).map(|(target, _)| target);
+    let target = rest.split_once('"').and_then(|(_, quoted)| unquoted(quoted)).map(|(target, _)| target);
     let number = |text: &str| text.parse().map_err(|_| odd());
     // Devices have their numbers in the place of a size.
     let size = if kind == 'f' { number(size)? } else { 0 };
-    Ok(seen(kind, &name, size, &link.unwrap_or_default(), (number(uid)?, number(gid)?), None))
+    Ok(seen(kind, &name, size, &target.unwrap_or_default(), (number(uid)?, number(gid)?), None))
 }
 
 /// Undoes C's quoting up to the closing quote; what follows it is the second part.
@@ -238,6 +239,7 @@ for seed in sys.argv[2:]:
 "#;
 
 fn python(folder: &Path, seeds: &[u64]) -> Vec<(u64, Result<Vec<Seen>, String>)> {
+    #[expect(clippy::disallowed_methods, reason = "a test runs the other reader")]
     let mut command = Command::new("python3");
     command.args(["-c", SCRIPT]).arg(folder).args(seeds.iter().map(u64::to_string));
     let output = command.stdin(Stdio::null()).output().expect("python3 is installed");
