@@ -40,6 +40,7 @@ mod exit_codes;
 mod lifecycle;
 mod logs;
 mod network;
+mod network_programs;
 mod options;
 mod pull;
 mod realistic;
@@ -69,6 +70,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         lifecycle::all,
         logs::all,
         network::all,
+        network_programs::all,
         options::all,
         pull::all,
         realistic::all,

@@ -27,22 +27,37 @@ tests![
 ];
 
 /// A web server that answers `hello`.
-const SERVER: &str = "mkdir /www; echo hello >/www/index.html; exec httpd -f -p 80 -h /www";
+pub(crate) const SERVER: &str = "mkdir /www; echo hello >/www/index.html; exec httpd -f -p 80 -h /www";
 
-/// A daemon with busybox on a stage of its own; `None` where there can be none.
-fn stage(world: &World) -> Result<Option<(Stage, Daemon, String)>> {
+/// A daemon with busybox and further images on a stage of its own, where no registry is; `None` where there can be none.
+fn stage(world: &World, images: &[&str]) -> Result<Option<(Stage, Daemon, String)>> {
     if !is_possible() {
         return Ok(None);
     }
     let (mut daemon, image) = world.daemon_with_busybox()?;
+    for image in images {
+        daemon.ok(&["pull", "-q", image])?;
+    }
     let stage = Stage::make()?;
     stage.move_in(&mut daemon)?;
     Ok(Some((stage, daemon, image)))
 }
 
 /// Runs a test on a stage, and looks for what its containers left in the network.
-fn on_stage(world: &World, test: impl FnOnce(&Stage, &mut Daemon, &str) -> Result<()>) -> Result<()> {
-    let Some((stage, mut daemon, image)) = stage(world)? else {
+pub(crate) fn on_stage(
+    world: &World,
+    test: impl FnOnce(&Stage, &mut Daemon, &str) -> Result<()>,
+) -> Result<()> {
+    on_stage_with(world, &[], test)
+}
+
+/// The same with further images, given as references.
+pub(crate) fn on_stage_with(
+    world: &World,
+    images: &[&str],
+    test: impl FnOnce(&Stage, &mut Daemon, &str) -> Result<()>,
+) -> Result<()> {
+    let Some((stage, mut daemon, image)) = stage(world, images)? else {
         return skip("ip, nsenter, unshare and nft are needed (packages iproute2, util-linux, nftables)");
     };
     test(&stage, &mut daemon, &image)?;
@@ -56,17 +71,17 @@ fn on_stage(world: &World, test: impl FnOnce(&Stage, &mut Daemon, &str) -> Resul
 }
 
 /// What a container's shell prints.
-fn shell(daemon: &Daemon, container: &str, script: &str) -> Result<String> {
+pub(crate) fn shell(daemon: &Daemon, container: &str, script: &str) -> Result<String> {
     Ok(daemon.gantry(&["exec", container, "sh", "-c", script])?.stdout.trim().to_owned())
 }
 
 /// Waits until `hello` comes back from an address, asked for by whoever `ask` is.
-fn says_hello(what: &str, ask: impl Fn() -> Result<String>) -> Result<()> {
+pub(crate) fn says_hello(what: &str, ask: impl Fn() -> Result<String>) -> Result<()> {
     until_true(format!("{what} to answer"), seconds(10), || Ok(ask()?.contains("hello")))
 }
 
 /// A request without a program for it on the host: busybox is everywhere.
-fn get(address: &str, port: u16) -> String {
+pub(crate) fn get(address: &str, port: u16) -> String {
     format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | /bin/busybox nc -w 2 {address} {port}")
 }
 
