@@ -8,7 +8,7 @@ use crate::assemble::Daemon;
 use crate::clock;
 use crate::error::Error;
 
-/// Bytes of a file of /proc/<pid>/net.
+/// Bytes of a file of `/proc/<pid>/net`.
 const TABLE_BYTES_MAX: u64 = 1 << 20;
 
 /// Everything at one moment.
