@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::exec::repeat;
 use crate::floor::{Floor, Library};
-use crate::gantry::Gantry;
+use crate::gantry::{Gantry, Network};
 use crate::peers::{Daemons, OWN, RUN, Runtime, installed};
 use crate::stats::Samples;
 use crate::table::Table;
@@ -105,10 +105,10 @@ pub(crate) fn latency(
             row("the same with 60 layers", &mut |samples| library.run_shifted(LAYERS, 20, samples));
         }
         row("Gantry, gRPC create + start + wait + delete", &mut |samples| {
-            engines.gantry.cycles(&bench.image, 40, samples)
+            engines.gantry.cycles(&bench.image, Network::None, 40, samples)
         });
         row("Gantry, gRPC, an image of 60 layers", &mut |samples| {
-            engines.gantry.cycles(&bench.layered_image, 20, samples)
+            engines.gantry.cycles(&bench.layered_image, Network::None, 20, samples)
         });
         row("Gantry, `gantry run --rm`", &mut |samples| {
             repeat(20, samples, || engines.gantry.command_line_cycle())
@@ -120,7 +120,9 @@ pub(crate) fn latency(
         if let Some(daemons) = &engines.daemons {
             row("`ctr run --rm`", &mut |samples| repeat(5, samples, || daemons.ctr_cycle()));
             if daemons.has_docker() {
-                row("`docker run --rm`", &mut |samples| repeat(4, samples, || daemons.docker_cycle()));
+                row("`docker run --rm`", &mut |samples| {
+                    repeat(4, samples, || daemons.docker_cycle(Network::None))
+                });
             }
         }
     }
@@ -135,20 +137,20 @@ pub(crate) fn throughput(engines: &mut Engines, bench: &Bench, table: &mut Table
         Err(error) => table.not_measured(&format!("{name}, eight at once"), &error),
     };
     row("floor (bare system calls)".to_owned(), engines.floor.throughput(bench, 400));
-    row("Gantry, gRPC, a connection per client".to_owned(), engines.gantry.throughput(400));
+    row("Gantry, gRPC, a connection per client".to_owned(), engines.gantry.throughput(Network::None, 400));
     for runtime in &engines.runtimes {
         row(format!("`{} run`", runtime.name), side_by_side(160, || runtime.cycle()));
     }
     if let Some(daemons) = &engines.daemons {
         row("`ctr run --rm`".to_owned(), side_by_side(40, || daemons.ctr_cycle()));
         if daemons.has_docker() {
-            row("`docker run --rm`".to_owned(), side_by_side(24, || daemons.docker_cycle()));
+            row("`docker run --rm`".to_owned(), side_by_side(24, || daemons.docker_cycle(Network::None)));
         }
     }
     rows
 }
 
-fn side_by_side(count: usize, cycle: impl Fn() -> Result<()> + Sync) -> Result<f64> {
+pub(crate) fn side_by_side(count: usize, cycle: impl Fn() -> Result<()> + Sync) -> Result<f64> {
     const CLIENTS: usize = 8;
     let start = Instant::now();
     let results: Vec<Result<()>> = std::thread::scope(|scope| {

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use gantry_api::connect::{Address, connect};
 use gantry_api::containers::v1 as api;
 use gantry_api::containers::v1::container_service_client::ContainerServiceClient;
+use gantry_api::networks::v1::{NetworkAttachment, PublishedPort};
 use gantry_tests::daemon::Daemon;
+use gantry_tests::network::end_netd;
 use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 
@@ -17,6 +19,18 @@ use crate::{Bench, volatile};
 
 /// The folder of a private daemon that `/run/gantry` is on a machine.
 const STATE: &str = "run";
+
+/// The user-defined network of the measurements that have one, by every engine.
+pub(crate) const BRIDGE: &str = "bench";
+
+/// Which network a measured container gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// Nothing but loopback.
+    None,
+    /// A place on a bridge with names, and one published port that the engine picks.
+    Bridge,
+}
 
 /// A private daemon and one connection to it.
 pub(crate) struct Gantry {
@@ -34,6 +48,7 @@ impl Gantry {
         daemon.restart()?;
         daemon.ok(&["pull", "-q", &bench.image])?;
         daemon.ok(&["pull", "-q", &bench.layered_image])?;
+        daemon.ok(&["network", "create", BRIDGE])?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let address = Address::Unix(daemon.socket());
         let channel = runtime.block_on(connect(&address, None))?;
@@ -41,12 +56,18 @@ impl Gantry {
     }
 
     /// create + start + wait + delete, one after another on one connection.
-    pub(crate) fn cycles(&self, image: &str, count: usize, samples: &mut Samples) -> Result<()> {
+    pub(crate) fn cycles(
+        &self,
+        image: &str,
+        network: Network,
+        count: usize,
+        samples: &mut Samples,
+    ) -> Result<()> {
         self.runtime.block_on(async {
             let mut client = self.client.clone();
             for _ in 0..count {
                 let start = Instant::now();
-                cycle(&mut client, image).await?;
+                cycle(&mut client, image, network).await?;
                 samples.push(start.elapsed());
             }
             Ok(())
@@ -67,8 +88,12 @@ impl Gantry {
     }
 
     /// Stops the daemon, and fails if anything is left of it.
-    pub(crate) fn finish(self) -> Result<()> {
-        // There are no containers any more, so nothing is in it that the daemon would miss.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.daemon.ok(&["network", "rm", BRIDGE])?;
+        // There are no containers any more, so nothing is in it that the next daemon would miss; and netd, which is known
+        // by a file in it, must end first, and nobody be there to start another.
+        self.daemon.stop()?;
+        end_netd(&self.daemon)?;
         volatile::end(&self.daemon.path(STATE))?;
         self.daemon.finish()
     }
@@ -80,7 +105,7 @@ impl Gantry {
     }
 
     /// Containers a second with eight clients, each with a connection of its own.
-    pub(crate) fn throughput(&self, count: usize) -> Result<f64> {
+    pub(crate) fn throughput(&self, network: Network, count: usize) -> Result<f64> {
         const CLIENTS: usize = 8;
         let address = Address::Unix(self.daemon.socket());
         let image: Arc<str> = self.image.as_str().into();
@@ -96,7 +121,7 @@ impl Gantry {
                     let image = Arc::clone(&image);
                     tokio::spawn(async move {
                         for _ in 0..count / CLIENTS {
-                            cycle(&mut client, &image).await?;
+                            cycle(&mut client, &image, network).await?;
                         }
                         anyhow::Ok(())
                     })
@@ -116,7 +141,7 @@ impl Gantry {
             let mut client = self.client.clone();
             let mut ids = Vec::new();
             for _ in 0..count {
-                let id = create(&mut client, &self.image, &["/bin/sleep", "100000"]).await?;
+                let id = create(&mut client, &self.image, Network::None, &["/bin/sleep", "100000"]).await?;
                 start(&mut client, &id).await?;
                 ids.push(id);
             }
@@ -167,10 +192,20 @@ async fn count_running(client: &mut ContainerServiceClient<Channel>) -> Result<u
     Ok(containers.iter().filter(|container| container.state == api::ContainerState::Running as i32).count())
 }
 
-async fn create(client: &mut ContainerServiceClient<Channel>, image: &str, args: &[&str]) -> Result<String> {
+async fn create(
+    client: &mut ContainerServiceClient<Channel>,
+    image: &str,
+    network: Network,
+    args: &[&str],
+) -> Result<String> {
     let args = args.iter().map(|word| (*word).to_owned()).collect();
     let process = api::ProcessOptions { args, ..Default::default() };
-    let options = api::ContainerOptions { process: Some(process), ..Default::default() };
+    let mut options = api::ContainerOptions { process: Some(process), ..Default::default() };
+    if network == Network::Bridge {
+        options.set_network(api::NetworkMode::Networks);
+        options.networks = vec![NetworkAttachment { network: BRIDGE.into(), ..Default::default() }];
+        options.ports = vec![PublishedPort { container_port: 80, ..Default::default() }];
+    }
     let request =
         api::CreateContainerRequest { image: image.into(), options: Some(options), ..Default::default() };
     let answer = client.create_container(request).await?.into_inner();
@@ -199,8 +234,8 @@ async fn exec(client: &mut ContainerServiceClient<Channel>, id: &str) -> Result<
     anyhow::bail!("the stream ended without an exit")
 }
 
-async fn cycle(client: &mut ContainerServiceClient<Channel>, image: &str) -> Result<()> {
-    let id = create(client, image, &["/bin/true"]).await?;
+async fn cycle(client: &mut ContainerServiceClient<Channel>, image: &str, network: Network) -> Result<()> {
+    let id = create(client, image, network, &["/bin/true"]).await?;
     start(client, &id).await?;
     let request = api::WaitContainerRequest { container: id.clone(), ..Default::default() };
     let exit = client.wait_container(request).await?.into_inner().exit;

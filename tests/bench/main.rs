@@ -1,7 +1,8 @@
 //! How fast and how small is Gantry, beside the floor and its peers? One run measures all of them in turn on one machine,
 //! because only ratios mean something on another; it writes a table with the machine and the date.
 //!
-//!     tests/bench/run            builds, measures, and writes docs/benchmarks.md
+//!     tests/bench/run               builds, measures, and writes docs/benchmarks.md
+//!     tests/bench/run --networks    only the part about networks
 //!
 //! Deliberately not a test: a busy machine is slow, not wrong. What can be counted exactly is a test (`e2e/counts.rs`).
 
@@ -10,6 +11,7 @@ mod exec;
 mod floor;
 mod gantry;
 mod memory;
+mod network;
 mod peers;
 mod pull;
 mod runtimes;
@@ -75,19 +77,31 @@ fn main() -> Result<()> {
     let rounds = if arguments.iter().any(|word| word == "--quick") { 1 } else { 5 };
     let out = arguments.iter().find(|word| !word.starts_with("--")).map(PathBuf::from);
     volatile::check()?;
+    network::check()?;
     let mut table = Table::new()?;
     let bench = Bench::prepare()?;
     let mut engines = Engines::start(&bench)?;
-    // What one engine cannot do here is said in the table; the others are measured all the same.
-    let rows = engines::latency(&mut engines, &bench, rounds, &mut table);
+    if !arguments.iter().any(|word| word == "--networks") {
+        measure_containers(&mut engines, &bench, rounds, &mut table);
+    }
+    network::measure(&engines, &bench, rounds, &mut table);
+    let stopped = engines.stop(&bench);
+    write(&table, out.as_deref())?;
+    stopped
+}
+
+/// Everything that needs no network. What one engine cannot do here is said in the table; the others are measured all
+/// the same.
+fn measure_containers(engines: &mut Engines, bench: &Bench, rounds: usize, table: &mut Table) {
+    let rows = engines::latency(engines, bench, rounds, table);
     table.latency(&rows, engines.filter_length);
-    let rows = exec::latency(&engines, &bench, rounds, &mut table);
+    let rows = exec::latency(engines, bench, rounds, table);
     table.execs(&rows);
-    let rows = runtimes::phases(&engines, rounds, &mut table);
+    let rows = runtimes::phases(engines, rounds, table);
     table.phases(&rows);
-    let rows = engines::throughput(&mut engines, &bench, &mut table);
+    let rows = engines::throughput(engines, bench, table);
     table.throughput(&rows);
-    match memory::measure(&mut engines, &bench) {
+    match memory::measure(engines, bench) {
         Ok(rows) => table.memory(&rows),
         Err(error) => table.not_measured("memory", &error),
     }
@@ -95,13 +109,10 @@ fn main() -> Result<()> {
         Ok(samples) => table.recovery(&samples),
         Err(error) => table.not_measured("recovery", &error),
     }
-    match pull::measure(&mut engines, &bench) {
+    match pull::measure(engines, bench) {
         Ok(pull) => table.pull(&pull),
         Err(error) => table.not_measured("pull", &error),
     }
-    let stopped = engines.stop(&bench);
-    write(&table, out.as_deref())?;
-    stopped
 }
 
 fn write(table: &Table, out: Option<&Path>) -> Result<()> {

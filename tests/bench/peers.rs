@@ -1,5 +1,6 @@
 //! How are the peers run? Each as its own documentation says, at the least work it offers for the same container: own
-//! network namespace without a network, the default seccomp profile, removed at the end. The daemons are private ones,
+//! network namespace without a network (unless networks are what is measured), the default seccomp profile, removed at
+//! the end. The daemons are private ones,
 //! with folders and sockets in the bench's own folder.
 
 use std::fs::{self, File};
@@ -17,6 +18,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::Bench;
+use crate::gantry::{BRIDGE, Network};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -178,14 +180,8 @@ impl Daemons {
             .arg("--containerd")
             .arg(folder.join("containerd.sock"));
         command.arg("--host").arg(format!("unix://{}", folder.join("docker.sock").display()));
-        command.args([
-            "--bridge",
-            "none",
-            "--iptables=false",
-            "--ip6tables=false",
-            "--storage-driver",
-            "overlay2",
-        ]);
+        // It has the run's own network namespace to itself, so it may have its bridges and its rules.
+        command.args(["--ip6tables=false", "--storage-driver", "overlay2"]);
         fs::write(folder.join("docker.json"), "{}")?;
         command.arg("--config-file").arg(folder.join("docker.json"));
         let child = background(&mut command, &folder.join("dockerd.log"))?;
@@ -193,6 +189,7 @@ impl Daemons {
         until_true("dockerd to answer", seconds(30), || {
             Ok(self.docker(&["version"]).output()?.status.success())
         })?;
+        run(&mut self.docker(&["network", "create", BRIDGE]))?;
         run(&mut self.docker(&["pull", &self.image]))
     }
 
@@ -216,8 +213,12 @@ impl Daemons {
         run(&mut self.ctr(&["run", "--rm", "--seccomp", &self.image, &unique_name(), "/bin/true"]))
     }
 
-    pub(crate) fn docker_cycle(&self) -> Result<()> {
-        run(&mut self.docker(&["run", "--rm", "--network", "none", &self.image, "/bin/true"]))
+    pub(crate) fn docker_cycle(&self, network: Network) -> Result<()> {
+        let flags: &[&str] = match network {
+            Network::None => &["--network", "none"],
+            Network::Bridge => &["--network", BRIDGE, "--publish", "80"],
+        };
+        run(&mut self.docker(&[&["run", "--rm"], flags, &[&self.image, "/bin/true"]].concat()))
     }
 
     /// The process ids of containerd and dockerd.

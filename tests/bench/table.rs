@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use crate::engines::Latency;
 use crate::memory::{CONTAINERS, Memory};
+use crate::network::Addition;
 use crate::peers::{installed, version};
 use crate::pull::Pull;
 use crate::runtimes::Phases;
@@ -117,6 +118,23 @@ impl Table {
             self.line(&format!("| {name} | {rate:.0} |"));
         }
         self.line("\nGoals: at least 150 a second on 2 cores, then 250.\n");
+    }
+
+    pub(crate) fn networks(&mut self, rows: &[Addition]) {
+        self.line("## What a network adds: a place on a bridge with names, and one published port\n");
+        self.line("The same container as above, with and without, in turn; then eight clients at once.\n");
+        self.line("| engine | none, median ms | bridge, median ms | min | p95 | n | adds ms | bridge, containers a second |");
+        self.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+        for Addition { name, none, bridge, rate } in rows {
+            let (without, with) = (none.median_ms(), bridge.median_ms());
+            let (min, p95, n) = (bridge.percentile_ms(0), bridge.percentile_ms(95), bridge.len());
+            let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"));
+            let adds = with - without;
+            self.line(&format!(
+                "| {name} | {without:.2} | {with:.2} | {min:.2} | {p95:.2} | {n} | {adds:.2} | {rate} |"
+            ));
+        }
+        self.line("\nGoals: through the daemon at most 0.8 ms more, and at least 180 a second on 2 cores.\n");
     }
 
     pub(crate) fn memory(&mut self, rows: &[Memory]) {

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-/// Set by `tests/bench/run`, which makes the mount namespace.
-const PRIVATE: &str = "GANTRY_BENCH_PRIVATE";
+/// Set by `tests/bench/run`, which makes the namespaces: the name of the network namespace that it left.
+pub(crate) const PRIVATE: &str = "GANTRY_BENCH_PRIVATE";
 
 /// Refuses to mount anything where the host would see it.
 pub(crate) fn check() -> Result<()> {

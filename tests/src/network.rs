@@ -146,7 +146,7 @@ fn within(child: &Child, line: &str) -> Result<Outcome> {
 }
 
 /// Ends the gantry-netd that serves a daemon's folder, if there is one.
-pub(crate) fn end_netd(daemon: &Daemon) -> Result<()> {
+pub fn end_netd(daemon: &Daemon) -> Result<()> {
     let Ok(pid) = fs::read_to_string(daemon.path("run/netd/lock")) else { return Ok(()) };
     let Ok(pid) = pid.trim().parse::<i32>() else { return Ok(()) };
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
