@@ -1,240 +1,166 @@
 //! Which address does a new endpoint get? The next one behind the last that was given out, so that an address rests
-//! before it is used again, and the answer costs the same with one endpoint and with thousands: taken addresses
-//! are kept as intervals. Pure; the store says which are taken.
+//! before it is used again: neighbours and connections remember it for a while. Pure; who asks knows which are taken,
+//! and is asked about one after the other until one is not.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use gantry_types::{Class, Classified};
+use gantry_types::Subnet;
 use ipnet::IpNet;
 
-/// The addresses of one subnet.
-#[derive(Debug, Clone)]
-pub struct AddressPool {
-    subnet: IpNet,
-    /// First and last of what is given out unasked.
-    range: (u128, u128),
-    /// First to last of what is taken or never given out; intervals neither touch nor overlap.
-    taken: BTreeMap<u128, u128>,
-    next: u128,
+/// Addresses tried before a subnet counts as full; no network has so many endpoints.
+const TRIES_MAX: u128 = 1 << 20;
+
+/// The next free address behind `last`, and from the beginning again behind the end; `None` when all are taken. A
+/// subnet's range bounds what is given unasked.
+pub fn next_address(
+    subnet: &Subnet,
+    last: Option<IpAddr>,
+    mut is_taken: impl FnMut(IpAddr) -> bool,
+) -> Option<IpAddr> {
+    let range = subnet.range.unwrap_or(subnet.prefix);
+    let (first, end) = (number(range.network()), number(range.broadcast()));
+    let behind = |given: u128| if given == end { first } else { given + 1 };
+    let last = last.filter(|last| range.contains(last)).map(number);
+    let mut candidate = last.map_or(first, behind);
+    for _ in 0..(end - first).saturating_add(1).min(TRIES_MAX) {
+        let address = address(candidate, range);
+        if is_for_endpoints(subnet, address) && !is_taken(address) {
+            return Some(address);
+        }
+        candidate = behind(candidate);
+    }
+    None
 }
 
-/// Why there is no such address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
-    /// All are taken.
-    #[error("subnet {subnet} has no free address")]
-    Exhausted {
-        /// The subnet.
-        subnet: IpNet,
-    },
-    /// Somebody has it, or it is the gateway's, the subnet's own or the broadcast address.
-    #[error("address {address} is taken")]
-    Taken {
-        /// The address.
-        address: IpAddr,
-    },
-    /// It belongs elsewhere.
-    #[error("address {address} is not of subnet {subnet}")]
-    Foreign {
-        /// The address.
-        address: IpAddr,
-        /// The subnet.
-        subnet: IpNet,
-    },
+/// Whether an endpoint can have the address: one of the subnet's, and neither the gateway's, nor the subnet's own, nor
+/// IPv4's broadcast. Subnets of two addresses and of one have no such (RFC 3021), and all of theirs are hosts'.
+pub fn is_for_endpoints(subnet: &Subnet, address: IpAddr) -> bool {
+    let prefix = subnet.prefix;
+    let special = is_wide(prefix)
+        && (address == prefix.network() || (address.is_ipv4() && address == prefix.broadcast()));
+    prefix.contains(&address) && subnet.gateway != Some(address) && !special
 }
 
-impl Classified for AddressError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Exhausted { .. } => Class::ResourceExhausted,
-            Self::Taken { .. } => Class::FailedPrecondition,
-            Self::Foreign { .. } => Class::InvalidArgument,
-        }
-    }
-
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Exhausted { .. } => "ADDRESSES_EXHAUSTED",
-            Self::Taken { .. } => "ADDRESS_TAKEN",
-            Self::Foreign { .. } => "ADDRESS_FOREIGN",
-        }
-    }
+/// The first address that a gateway can have.
+pub fn first_usable(prefix: IpNet) -> IpAddr {
+    address(number(prefix.network()) + u128::from(is_wide(prefix)), prefix)
 }
 
-impl AddressPool {
-    /// A pool where the gateway alone is taken. `range` is the part that is given out unasked; `None` is all.
-    pub fn new(subnet: IpNet, gateway: Option<IpAddr>, range: Option<IpNet>) -> Self {
-        let (first, last) = (number(subnet.network()), number(subnet.broadcast()));
-        let part = range.filter(|range| subnet.contains(range)).unwrap_or(subnet);
-        let range = (number(part.network()), number(part.broadcast()));
-        let mut pool = Self { subnet, range, taken: BTreeMap::new(), next: range.0 };
-        // Subnets of two addresses and of one have no broadcast (RFC 3021), and all of theirs are hosts'.
-        if last - first > 1 {
-            pool.insert(first);
-            pool.insert(last);
-        }
-        if let Some(gateway) = gateway.filter(|gateway| subnet.contains(gateway)) {
-            pool.insert(number(gateway));
-        }
-        pool
-    }
-
-    /// The next free address.
-    pub fn take(&mut self) -> Result<IpAddr, AddressError> {
-        let found = self
-            .free_from(self.next)
-            .or_else(|| self.free_from(self.range.0))
-            .ok_or(AddressError::Exhausted { subnet: self.subnet })?;
-        self.insert(found);
-        self.next = found.checked_add(1).filter(|next| *next <= self.range.1).unwrap_or(self.range.0);
-        Ok(self.address(found))
-    }
-
-    /// An address that was asked for, or that the store says is taken.
-    pub fn take_this(&mut self, address: IpAddr) -> Result<(), AddressError> {
-        if !self.subnet.contains(&address) {
-            return Err(AddressError::Foreign { address, subnet: self.subnet });
-        }
-        if self.holds(number(address)) {
-            return Err(AddressError::Taken { address });
-        }
-        self.insert(number(address));
-        Ok(())
-    }
-
-    /// Gives one back; false when it was not taken.
-    pub fn release(&mut self, address: IpAddr) -> bool {
-        let address = number(address);
-        let Some((first, last)) = self.interval_of(address) else { return false };
-        self.taken.remove(&first);
-        if first < address {
-            self.taken.insert(first, address - 1);
-        }
-        if address < last {
-            self.taken.insert(address + 1, last);
-        }
-        true
-    }
-
-    fn free_from(&self, start: u128) -> Option<u128> {
-        let candidate = match self.interval_of(start) {
-            Some((_, last)) => last.checked_add(1)?,
-            None => start,
-        };
-        (candidate <= self.range.1).then_some(candidate)
-    }
-
-    fn holds(&self, address: u128) -> bool {
-        self.interval_of(address).is_some()
-    }
-
-    fn interval_of(&self, address: u128) -> Option<(u128, u128)> {
-        let (first, last) = self.taken.range(..=address).next_back()?;
-        (*last >= address).then_some((*first, *last))
-    }
-
-    fn insert(&mut self, address: u128) {
-        if self.holds(address) {
-            return;
-        }
-        let before = address.checked_sub(1).and_then(|before| self.interval_of(before));
-        let behind = address.checked_add(1).and_then(|behind| self.interval_of(behind));
-        if let Some((first, _)) = behind {
-            self.taken.remove(&first);
-        }
-        let first = before.map_or(address, |(first, _)| first);
-        self.taken.insert(first, behind.map_or(address, |(_, last)| last));
-    }
-
-    fn address(&self, number: u128) -> IpAddr {
-        match self.subnet {
-            IpNet::V4(_) => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
-            IpNet::V6(_) => Ipv6Addr::from(number).into(),
-        }
-    }
-}
-
-fn number(address: IpAddr) -> u128 {
+/// An address as a number to count with.
+pub(crate) fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u32::from(address).into(),
         IpAddr::V6(address) => address.into(),
     }
 }
 
+/// The address of a number, in the family of `family`.
+pub(crate) fn address(number: u128, family: IpNet) -> IpAddr {
+    match family {
+        IpNet::V4(_) => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
+        IpNet::V6(_) => Ipv6Addr::from(number).into(),
+    }
+}
+
+fn is_wide(prefix: IpNet) -> bool {
+    prefix.prefix_len() + 1 < prefix.max_prefix_len()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn pool(subnet: &str) -> AddressPool {
-        let subnet: IpNet = subnet.parse().expect("a subnet");
-        AddressPool::new(subnet, subnet.hosts().next(), None)
-    }
+    use proptest::prelude::*;
+
+    use super::*;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
-    #[test]
-    fn gateway_network_and_broadcast_are_nobodys_and_a_released_address_rests() {
-        let mut pool = pool("10.0.0.0/29");
-        assert_eq!(pool.take(), Ok(ip("10.0.0.2")));
-        assert_eq!(pool.take_this(ip("10.0.0.4")), Ok(()));
-        assert_eq!(pool.take(), Ok(ip("10.0.0.3")));
-        assert!(pool.release(ip("10.0.0.2")));
-        assert!(!pool.release(ip("10.0.0.2")));
-        assert_eq!([pool.take(), pool.take()], [Ok(ip("10.0.0.5")), Ok(ip("10.0.0.6"))]);
-        assert_eq!(pool.take(), Ok(ip("10.0.0.2")), "only now again");
-        assert!(matches!(pool.take(), Err(AddressError::Exhausted { .. })));
-        for taken in ["10.0.0.0", "10.0.0.1", "10.0.0.4", "10.0.0.7"] {
-            assert_eq!(pool.take_this(ip(taken)), Err(AddressError::Taken { address: ip(taken) }));
+    fn subnet(prefix: &str, gateway: &str) -> Subnet {
+        let gateway = Some(ip(gateway));
+        Subnet { prefix: prefix.parse().expect("a prefix"), gateway, range: None }
+    }
+
+    /// Every address that is given, one after the other, until there is none.
+    fn all(subnet: &Subnet) -> Vec<IpAddr> {
+        let mut given: Vec<IpAddr> = Vec::new();
+        while let Some(address) =
+            next_address(subnet, given.last().copied(), |address| given.contains(&address))
+        {
+            given.push(address);
         }
-        assert!(matches!(pool.take_this(ip("10.0.1.2")), Err(AddressError::Foreign { .. })));
+        given
+    }
+
+    #[test]
+    fn network_gateway_and_broadcast_are_no_endpoints() {
+        let four = subnet("10.0.0.0/24", "10.0.0.1");
+        for (address, can) in [
+            ("10.0.0.0", false),
+            ("10.0.0.1", false),
+            ("10.0.0.255", false),
+            ("10.0.0.2", true),
+            ("10.0.1.2", false),
+        ] {
+            assert_eq!(is_for_endpoints(&four, ip(address)), can, "{address}");
+        }
+        let six = subnet("fd00::/64", "fd00::1");
+        for (address, can) in
+            [("fd00::", false), ("fd00::1", false), ("fd00::2", true), ("fd00::ffff:ffff:ffff:ffff", true)]
+        {
+            assert_eq!(is_for_endpoints(&six, ip(address)), can, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_the_first_usable_address() {
+        let first = |prefix: &str| first_usable(prefix.parse().expect("a prefix")).to_string();
+        assert_eq!(first("10.0.0.0/24"), "10.0.0.1");
+        assert_eq!(first("10.0.0.0/31"), "10.0.0.0");
+        assert_eq!(first("fd00::/64"), "fd00::1");
+    }
+
+    #[test]
+    fn an_address_rests_until_all_others_were_given() {
+        let subnet = subnet("10.0.0.0/29", "10.0.0.1");
+        assert_eq!(next_address(&subnet, None, |_| false), Some(ip("10.0.0.2")));
+        assert_eq!(next_address(&subnet, Some(ip("10.0.0.2")), |_| false), Some(ip("10.0.0.3")));
+        assert_eq!(next_address(&subnet, Some(ip("10.0.0.6")), |_| false), Some(ip("10.0.0.2")), "again");
+        assert_eq!(next_address(&subnet, Some(ip("10.0.9.9")), |_| false), Some(ip("10.0.0.2")), "another's");
+        assert_eq!(next_address(&subnet, None, |_| true), None);
     }
 
     #[test]
     fn a_range_bounds_what_is_given_unasked_only() {
-        let subnet = "10.0.0.0/24".parse().expect("a subnet");
-        let range = "10.0.0.128/30".parse().expect("a subnet");
-        let mut pool = AddressPool::new(subnet, Some(ip("10.0.0.1")), Some(range));
-        let taken: Vec<_> = std::iter::from_fn(|| pool.take().ok()).collect();
-        assert_eq!(taken, ["10.0.0.128", "10.0.0.129", "10.0.0.130", "10.0.0.131"].map(ip));
-        assert_eq!(pool.take_this(ip("10.0.0.2")), Ok(()));
+        let range = Some("10.0.0.128/30".parse().expect("a subnet"));
+        let subnet = Subnet { range, ..subnet("10.0.0.0/24", "10.0.0.1") };
+        assert_eq!(all(&subnet), ["10.0.0.128", "10.0.0.129", "10.0.0.130", "10.0.0.131"].map(ip));
+        assert!(is_for_endpoints(&subnet, ip("10.0.0.2")));
     }
 
     #[test]
     fn subnets_without_broadcast_and_those_at_the_end_are_used_whole() {
-        let mut two = AddressPool::new("10.0.0.0/31".parse().expect("a subnet"), Some(ip("10.0.0.0")), None);
-        assert_eq!(two.take(), Ok(ip("10.0.0.1")));
-        assert!(two.take().is_err());
-        let mut end = pool("255.255.255.252/30");
-        assert_eq!(end.take(), Ok(ip("255.255.255.254")));
-        assert!(end.take().is_err());
-        let mut wide = AddressPool::new("fd00::/64".parse().expect("a subnet"), Some(ip("fd00::1")), None);
-        assert_eq!(wide.take(), Ok(ip("fd00::2")));
+        assert_eq!(all(&subnet("10.0.0.0/31", "10.0.0.0")), [ip("10.0.0.1")]);
+        assert_eq!(all(&subnet("255.255.255.252/30", "255.255.255.253")), [ip("255.255.255.254")]);
+        assert_eq!(all(&subnet("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126", "::1")).len(), 3);
+        let whole = Subnet { prefix: "::/0".parse().expect("a prefix"), gateway: None, range: None };
+        assert_eq!(next_address(&whole, None, |_| false), Some(ip("::1")));
     }
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_plain_set(steps in proptest::collection::vec((0_u8..3, 0_u8..64), 0..300)) {
-            let mut pool = pool("10.0.0.0/26");
-            let mut set: BTreeSet<u128> = [0, 1, 63].map(|last| number(ip("10.0.0.0")) + last).into();
-            for (step, last) in steps {
-                let asked = IpAddr::from([10, 0, 0, last]);
-                match step {
-                    0 => {
-                        let taken = pool.take().ok();
-                        prop_assert_eq!(taken.is_none(), set.len() == 64);
-                        prop_assert!(taken.is_none_or(|address| set.insert(number(address))));
-                    }
-                    1 => prop_assert_eq!(pool.take_this(asked).is_ok(), set.insert(number(asked))),
-                    _ => prop_assert_eq!(pool.release(asked), set.remove(&number(asked))),
-                }
-                let kept: usize = pool.taken.iter().map(|(a, b)| usize::try_from(b - a + 1).unwrap_or(0)).sum();
-                prop_assert_eq!(kept, set.len());
-            }
+        fn what_is_given_was_free_and_is_the_next_of_a_plain_set(
+            taken in proptest::collection::btree_set(0_u8..64, 0..64), last in proptest::option::of(0_u8..64),
+        ) {
+            let at = |last: u8| IpAddr::from([10, 0, 0, last]);
+            let free: BTreeSet<u8> = (2..63).filter(|number| !taken.contains(number)).collect();
+            let behind = last.and_then(|last| free.range(last + 1..).next());
+            let expected = behind.or_else(|| free.first()).copied().map(at);
+            let is_taken = |address| taken.iter().any(|number| at(*number) == address);
+            let given = next_address(&subnet("10.0.0.0/26", "10.0.0.1"), last.map(at), is_taken);
+            prop_assert_eq!(given, expected);
         }
     }
 }

@@ -135,6 +135,12 @@ impl Host {
     }
 }
 
+/// The name of a segment of a network, by that of its first bridge.
+pub fn segment_name(first: &InterfaceName, number: u8) -> InterfaceName {
+    let [segment, _, _] = segment_names(first, number);
+    segment
+}
+
 /// Removes a link; false when there was none.
 pub(crate) fn remove_link(connection: &mut Connection, name: &InterfaceName) -> Result<bool> {
     let mut message = LinkMessage::default();

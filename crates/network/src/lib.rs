@@ -41,11 +41,11 @@ mod setting;
 mod subnet;
 
 #[cfg(feature = "engine")]
-pub use address::{AddressError, AddressPool};
+pub use address::{first_usable, is_for_endpoints, next_address};
 #[cfg(feature = "engine")]
 pub use attach::{ChildMode, Interface, Route};
 #[cfg(feature = "engine")]
-pub use bridge::{Bridge, BridgeSpec, SEGMENT_ENDPOINTS_MAX};
+pub use bridge::{Bridge, BridgeSpec, SEGMENT_ENDPOINTS_MAX, segment_name};
 #[cfg(feature = "engine")]
 pub use error::{Attempt, NetworkError, Result};
 #[cfg(feature = "engine")]
@@ -57,6 +57,6 @@ pub use namespace::Netns;
 #[cfg(feature = "engine")]
 pub use observe::{Counters, Link};
 #[cfg(feature = "engine")]
-pub use port::{pick_ports, ports_clash};
+pub use port::{pick_ports, port_is_free, ports_clash};
 #[cfg(feature = "engine")]
-pub use subnet::{SubnetPool, choose_subnet};
+pub use subnet::SubnetPool;

@@ -8,8 +8,6 @@ use gantry_types::{PortRange, Protocol};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::error::{Attempt, NetworkError, Result, syscall};
-use crate::host::Host;
-use crate::setting;
 
 /// Whether two places that ports are published at clash: one protocol, a port in common, and one address or any.
 /// `None` is every address of both families.
@@ -30,72 +28,56 @@ pub fn ports_clash(
 /// beginning.
 pub fn pick_ports(
     among: PortRange,
-    count: u16,
+    count: u32,
     start: u16,
     mut is_free: impl FnMut(u16) -> bool,
 ) -> Option<PortRange> {
     let start = start.clamp(among.first(), among.last());
     let mut run = 0;
     let turns = (start..=among.last()).chain(among.first()..=among.last());
-    let mut before = 0;
+    let mut before = None;
     for port in turns {
         run = if !is_free(port) {
             0
-        } else if port == before + 1 {
+        } else if before.is_some_and(|before: u16| before.checked_add(1) == Some(port)) {
             run + 1
         } else {
             1
         };
-        before = port;
+        before = Some(port);
         if run >= count.max(1) {
-            return PortRange::new(port - (run - 1), port);
+            return PortRange::new(u16::try_from(u32::from(port) + 1 - run).ok()?, port);
         }
     }
     None
 }
 
-impl Host {
-    /// Whether no program of the host has the port. Of SCTP, kernels without it have none.
-    pub fn port_is_free(&self, protocol: Protocol, at: IpAddr, port: u16) -> Result<bool> {
-        let (kind, number) = match protocol {
-            Protocol::Tcp => (SocketType::STREAM, rustix::net::ipproto::TCP),
-            Protocol::Udp => (SocketType::DGRAM, rustix::net::ipproto::UDP),
-            Protocol::Sctp => (SocketType::STREAM, rustix::net::ipproto::SCTP),
-        };
-        let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let attempt = || Attempt::TryPort { address: SocketAddr::new(at, port), protocol };
-        let failed = |call, errno| NetworkError::Call { attempt: attempt(), source: syscall(call)(errno) };
-        let socket = match rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(number)) {
-            Ok(socket) => socket,
-            Err(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::SOCKTNOSUPPORT) => return Ok(true),
-            Err(errno) => return Err(failed("socket", errno)),
-        };
-        if at.is_ipv6() {
-            sockopt::set_ipv6_v6only(&socket, true).map_err(|errno| failed("setsockopt", errno))?;
-        }
-        if protocol == Protocol::Tcp {
-            // Connections that have ended are in nobody's way; listeners still are.
-            sockopt::set_socket_reuseaddr(&socket, true).map_err(|errno| failed("setsockopt", errno))?;
-        }
-        match rustix::net::bind(&socket, &SocketAddr::new(at, port)) {
-            Ok(()) => Ok(true),
-            Err(Errno::ADDRINUSE) => Ok(false),
-            Err(errno) => Err(failed("bind", errno)),
-        }
+/// Whether no program of the host has the port. Of SCTP, kernels without it have none.
+pub fn port_is_free(protocol: Protocol, at: IpAddr, port: u16) -> Result<bool> {
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SocketType::STREAM, rustix::net::ipproto::TCP),
+        Protocol::Udp => (SocketType::DGRAM, rustix::net::ipproto::UDP),
+        Protocol::Sctp => (SocketType::STREAM, rustix::net::ipproto::SCTP),
+    };
+    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let attempt = || Attempt::TryPort { address: SocketAddr::new(at, port), protocol };
+    let failed = |call, errno| NetworkError::Call { attempt: attempt(), source: syscall(call)(errno) };
+    let socket = match rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(number)) {
+        Ok(socket) => socket,
+        Err(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::SOCKTNOSUPPORT) => return Ok(true),
+        Err(errno) => return Err(failed("socket", errno)),
+    };
+    if at.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true).map_err(|errno| failed("setsockopt", errno))?;
     }
-
-    /// The ports that programs of the host are given when they ask for none; published ports that nobody
-    /// chose come from the same.
-    pub fn ephemeral_ports(&self) -> Result<PortRange> {
-        let text = setting::read("ipv4/ip_local_port_range")?;
-        let mut numbers = text.split_whitespace().map(str::parse);
-        let range = match (numbers.next(), numbers.next()) {
-            (Some(Ok(first)), Some(Ok(last))) => PortRange::new(first, last),
-            _ => None,
-        };
-        range.ok_or_else(|| {
-            setting::failed("ipv4/ip_local_port_range")(std::io::ErrorKind::InvalidData.into())
-        })
+    if protocol == Protocol::Tcp {
+        // Connections that have ended are in nobody's way; listeners still are.
+        sockopt::set_socket_reuseaddr(&socket, true).map_err(|errno| failed("setsockopt", errno))?;
+    }
+    match rustix::net::bind(&socket, &SocketAddr::new(at, port)) {
+        Ok(()) => Ok(true),
+        Err(Errno::ADDRINUSE) => Ok(false),
+        Err(errno) => Err(failed("bind", errno)),
     }
 }
 
@@ -124,14 +106,14 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_picked_is_free_in_order_and_found_if_there_is_any(
-            taken in proptest::collection::btree_set(100_u16..140, 0..40), count in 1_u16..6, start in 90_u16..150,
+            taken in proptest::collection::btree_set(100_u16..140, 0..40), count in 1_u32..6, start in 90_u16..150,
         ) {
             let among = range(100, 139);
             let free = |port: u16| !taken.contains(&port);
-            let exists = (100..=140 - count).any(|first| (first..first + count).all(free));
+            let exists = (100..=140 - count).any(|first| (first..first + count).all(|port| free(u16::try_from(port).expect("below 140"))));
             match pick_ports(among, count, start, free) {
                 Some(picked) => {
-                    prop_assert_eq!(picked.count(), u32::from(count));
+                    prop_assert_eq!(picked.count(), count);
                     prop_assert!((picked.first()..=picked.last()).all(free));
                     prop_assert!(picked.first() >= 100 && picked.last() <= 139);
                 }

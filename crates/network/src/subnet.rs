@@ -1,9 +1,11 @@
 //! Which subnet does a new network get, when nobody asked for one? The first of a configured pool, of the pool's
 //! size, that overlaps nothing that is taken: other networks' subnets, and what the host routes. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
+
+use crate::address::{address, number};
 
 /// Addresses that networks are cut from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,21 +17,6 @@ pub struct SubnetPool {
 }
 
 impl SubnetPool {
-    /// The pools of a machine that configures none: 256 networks of 4,094 addresses, 128 of 254 should a
-    /// company use all of the first, and 65,536 of IPv6. `global` are 40 bits of the machine's own, random
-    /// and kept (RFC 4193 3.2.1).
-    pub fn defaults(global: [u8; 5]) -> [Self; 3] {
-        let mut unique = [0; 16];
-        unique[0] = 0xfd;
-        unique[1..6].copy_from_slice(&global);
-        let unique = Ipv6Addr::from(unique);
-        [
-            Self { base: Ipv4Net::new_assert(Ipv4Addr::new(10, 208, 0, 0), 12).into(), prefix: 20 },
-            Self { base: Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 128, 0), 17).into(), prefix: 24 },
-            Self { base: Ipv6Net::new_assert(unique, 48).into(), prefix: 64 },
-        ]
-    }
-
     /// The first part of it that overlaps nothing taken.
     pub fn choose(&self, taken: &[IpNet]) -> Option<IpNet> {
         let size = span(self.base.addr(), self.prefix)?;
@@ -49,23 +36,11 @@ impl SubnetPool {
                 .filter(|net| net.addr().is_ipv4() == self.base.addr().is_ipv4())
                 .find(|net| number(net.network()) <= end && number(net.broadcast()) >= first);
             let Some(obstacle) = obstacle else {
-                return IpNet::new(self.address(first), self.prefix).ok();
+                return IpNet::new(address(first, self.base), self.prefix).ok();
             };
             first = (number(obstacle.broadcast()) | size).checked_add(1)?;
         }
     }
-
-    fn address(&self, number: u128) -> IpAddr {
-        match self.base {
-            IpNet::V4(_) => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
-            IpNet::V6(_) => Ipv6Addr::from(number).into(),
-        }
-    }
-}
-
-/// The first of several pools' choices for a family.
-pub fn choose_subnet(pools: &[SubnetPool], ipv6: bool, taken: &[IpNet]) -> Option<IpNet> {
-    pools.iter().filter(|pool| pool.base.addr().is_ipv6() == ipv6).find_map(|pool| pool.choose(taken))
 }
 
 /// How far the last address of a subnet is from its first.
@@ -75,15 +50,10 @@ fn span(family: IpAddr, prefix: u8) -> Option<u128> {
     Some(1_u128.checked_shl(free).map_or(u128::MAX, |count| count - 1))
 }
 
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u32::from(address).into(),
-        IpAddr::V6(address) => address.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -103,9 +73,8 @@ mod tests {
         assert_eq!(pool.choose(&[net("10.208.5.0/24"), net("10.208.16.1/32")]), Some(net("10.208.32.0/20")));
         assert_eq!(pool.choose(&[net("10.208.0.0/13")]), Some(net("10.216.0.0/20")));
         assert_eq!(pool.choose(&[net("10.0.0.0/8")]), None, "a company that routes all of it");
-        let pools = SubnetPool::defaults([1, 2, 3, 4, 5]);
-        assert_eq!(choose_subnet(&pools, false, &[net("10.0.0.0/8")]), Some(net("192.168.128.0/24")));
-        assert_eq!(choose_subnet(&pools, true, &[]), Some(net("fd01:203:405::/64")));
+        let pool = SubnetPool { base: net("fd00::/56"), prefix: 64 };
+        assert_eq!(pool.choose(&[net("fd00::/64"), net("10.0.0.0/8")]), Some(net("fd00:0:0:1::/64")));
     }
 
     #[test]

@@ -1,37 +1,33 @@
-//! Places on networks and their addresses, within a transaction. Addresses are given one after the other and
-//! come round again only at the subnet's end, so that an address that was just given back rests: neighbours and
-//! connections remember it for a while.
+//! Places on networks and their addresses, within a transaction: which rows say that an address is taken, and
+//! which address was given last. Which one is next is [`gantry_network::next_address`]'s to say.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use gantry_network::{is_for_endpoints, next_address};
 use gantry_store::{Page, Transaction};
-use gantry_types::{EndpointId, EndpointOptions, InterfaceName, MacAddress, NetworkId, Subnet};
-use ipnet::IpNet;
+use gantry_types::{EndpointId, EndpointOptions, InterfaceName, NetworkId, Subnet};
 
 use super::problem::NetworkProblem;
-use super::tables::{ADDRESSES, ENDPOINTS, EndpointRecord, NetworkRecord, Owner};
+use super::tables::{ADDRESSES, ENDPOINTS, EndpointRecord, NetworkRecord, Owner, mac_of_id};
 use crate::error::Error;
 
-/// Addresses tried before a subnet counts as full; no network has so many endpoints.
-const TRIES_MAX: u128 = 1 << 20;
-
-/// Where the next address is looked for, by network and family. Only a beginning: the rows decide.
+/// The address given last, by network and family; the next is looked for behind it. The rows decide.
 #[derive(Debug, Default)]
 pub(crate) struct Cursors {
-    next: Mutex<HashMap<(NetworkId, bool), u128>>,
+    last: Mutex<HashMap<(NetworkId, bool), IpAddr>>,
 }
 
 impl Cursors {
-    fn get(&self, network: &NetworkId, ipv6: bool) -> Option<u128> {
-        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        next.get(&(network.clone(), ipv6)).copied()
+    fn get(&self, network: &NetworkId, ipv6: bool) -> Option<IpAddr> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.get(&(network.clone(), ipv6)).copied()
     }
 
-    fn set(&self, network: &NetworkId, ipv6: bool, address: u128) {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        next.insert((network.clone(), ipv6), address);
+    fn set(&self, network: &NetworkId, address: IpAddr) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert((network.clone(), address.is_ipv6()), address);
     }
 }
 
@@ -78,7 +74,10 @@ pub(crate) fn take(
         return Err(outside(address.into()).into());
     }
     let endpoint = EndpointRecord {
-        mac: options.mac.or_else(|| ipv4.or(ipv6).map(gantry_network::mac_of)).unwrap_or_else(|| mac_of(&id)),
+        mac: options
+            .mac
+            .or_else(|| ipv4.or(ipv6).map(gantry_network::mac_of))
+            .unwrap_or_else(|| mac_of_id(id.as_str(), 0)),
         id,
         owner: owner.clone(),
         network: network.id.clone(),
@@ -108,10 +107,10 @@ fn check(
     address: IpAddr,
 ) -> Result<IpAddr, NetworkProblem> {
     let name = || network.name.to_string();
-    if !subnet.prefix.contains(&address) || is_special(subnet, address) {
+    if !is_for_endpoints(subnet, address) {
         return Err(NetworkProblem::AddressOutside { address, name: name() });
     }
-    if tx.get(&ADDRESSES, &(network.id.clone(), address.to_string())).is_some() {
+    if is_taken(tx, network, address) {
         return Err(NetworkProblem::AddressInUse { address, name: name() });
     }
     Ok(address)
@@ -124,60 +123,16 @@ fn free(
     network: &NetworkRecord,
     subnet: &Subnet,
 ) -> Result<IpAddr, NetworkProblem> {
-    let range = subnet.range.unwrap_or(subnet.prefix);
-    let (first, last) = (number(range.network()), number(range.broadcast()));
-    let ipv6 = range.addr().is_ipv6();
-    let begin = cursors.get(&network.id, ipv6).filter(|next| (first..=last).contains(next)).unwrap_or(first);
-    let all = (last - first).saturating_add(1);
-    let mut candidate = begin;
-    for _ in 0..all.min(TRIES_MAX) {
-        let address = address(candidate, ipv6);
-        candidate = if candidate == last { first } else { candidate + 1 };
-        if !is_special(subnet, address)
-            && tx.get(&ADDRESSES, &(network.id.clone(), address.to_string())).is_none()
-        {
-            cursors.set(&network.id, ipv6, candidate);
-            return Ok(address);
-        }
-    }
-    Err(NetworkProblem::AddressesExhausted { name: network.name.to_string(), prefix: range })
+    let prefix = subnet.range.unwrap_or(subnet.prefix);
+    let last = cursors.get(&network.id, prefix.addr().is_ipv6());
+    let address = next_address(subnet, last, |address| is_taken(tx, network, address))
+        .ok_or_else(|| NetworkProblem::AddressesExhausted { name: network.name.to_string(), prefix })?;
+    cursors.set(&network.id, address);
+    Ok(address)
 }
 
-/// Addresses that no endpoint has: the gateway's, the subnet's own, and IPv4's broadcast.
-fn is_special(subnet: &Subnet, address: IpAddr) -> bool {
-    let prefix = subnet.prefix;
-    let wide = prefix.prefix_len() + 1 < prefix.max_prefix_len();
-    subnet.gateway == Some(address)
-        || (wide && address == prefix.network())
-        || (wide && address.is_ipv4() && address == prefix.broadcast())
-}
-
-/// The first address that a gateway can have.
-pub(crate) fn first_usable(prefix: IpNet) -> IpAddr {
-    let first = number(prefix.network());
-    let step = u128::from(prefix.prefix_len() + 1 < prefix.max_prefix_len());
-    address(first + step, prefix.addr().is_ipv6())
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u32::from(address).into(),
-        IpAddr::V6(address) => address.into(),
-    }
-}
-
-fn address(number: u128, ipv6: bool) -> IpAddr {
-    if ipv6 {
-        Ipv6Addr::from(number).into()
-    } else {
-        Ipv4Addr::from(u32::try_from(number).expect("it is of an IPv4 range")).into()
-    }
-}
-
-/// A hardware address made of an endpoint's random id.
-fn mac_of(id: &EndpointId) -> MacAddress {
-    let byte = |index: usize| u8::from_str_radix(&id.as_str()[index * 2..index * 2 + 2], 16);
-    MacAddress::local(std::array::from_fn(|index| byte(index).expect("an id is hex digits")))
+fn is_taken(tx: &Transaction<'_>, network: &NetworkRecord, address: IpAddr) -> bool {
+    tx.get(&ADDRESSES, &(network.id.clone(), address.to_string())).is_some()
 }
 
 /// The link's name: as asked, else the first free `eth<n>`.
@@ -191,38 +146,4 @@ fn interface(others: &[EndpointRecord], options: &EndpointOptions) -> Result<Int
     }
     let free = (0..=others.len()).map(|index| format!("eth{index}").parse().expect("a link's name"));
     Ok(free.into_iter().find(|name| !taken(name)).expect("one more than there are others"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn subnet(prefix: &str, gateway: &str) -> Subnet {
-        let gateway = Some(gateway.parse().expect("an address"));
-        Subnet { prefix: prefix.parse().expect("a prefix"), gateway, range: None }
-    }
-
-    #[test]
-    fn network_gateway_and_broadcast_are_no_endpoints() {
-        let four = subnet("10.0.0.0/24", "10.0.0.1");
-        for (address, special) in
-            [("10.0.0.0", true), ("10.0.0.1", true), ("10.0.0.255", true), ("10.0.0.2", false)]
-        {
-            assert_eq!(is_special(&four, address.parse().expect("an address")), special, "{address}");
-        }
-        let six = subnet("fd00::/64", "fd00::1");
-        for (address, special) in
-            [("fd00::", true), ("fd00::1", true), ("fd00::2", false), ("fd00::ffff:ffff:ffff:ffff", false)]
-        {
-            assert_eq!(is_special(&six, address.parse().expect("an address")), special, "{address}");
-        }
-    }
-
-    #[test]
-    fn a_gateway_is_the_first_usable_address() {
-        let first = |prefix: &str| first_usable(prefix.parse().expect("a prefix")).to_string();
-        assert_eq!(first("10.0.0.0/24"), "10.0.0.1");
-        assert_eq!(first("10.0.0.0/31"), "10.0.0.0");
-        assert_eq!(first("fd00::/64"), "fd00::1");
-    }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use gantry_store::Store;
 use gantry_types::{ContainerOptions, Namespace};
 
-use super::kernel::{Places, gateway_of};
+use super::places::{Places, gateway_of};
 use super::tables::{NETWORKS, Owner, SandboxRecord};
 use super::{address, port};
 use crate::tables::ContainerRecord;

@@ -1,14 +1,16 @@
 //! Networks: joins the engine (`gantry_network`), the store's rows and the files that gantry-netd reads.
 //!
 //! What is asked and what is given (names, subnets, addresses, ports) is in [`tables`], decided within
-//! transactions: [`address`], [`port`], [`record`]. What the kernel and netd have of it is made from those rows
-//! by [`kernel`] and taken away by it, each step repeatable; an endpoint's file beneath `<state>/netd` is the mark
+//! transactions: [`address`], [`port`], [`record`]. What follows from an owner's rows is in [`places`]; what the
+//! kernel and netd have of it is made by [`bridges`] and [`kernel`] and taken away by them, each step repeatable; an endpoint's file beneath `<state>/netd` is the mark
 //! that the kernel may have something of it. [`pool`] keeps network namespaces ready, [`keeper`] keeps netd alive.
 
 pub(crate) mod address;
+mod bridges;
 pub(crate) mod facts;
 pub(crate) mod keeper;
 pub(crate) mod kernel;
+pub(crate) mod places;
 pub(crate) mod pool;
 pub(crate) mod port;
 mod problem;
@@ -40,7 +42,7 @@ pub(crate) struct Networks {
     host: Host,
     folder: Folder,
     /// What was done since this daemon started; each network by itself waits for itself.
-    up: Mutex<HashMap<NetworkId, Arc<Mutex<Option<kernel::Up>>>>>,
+    up: Mutex<HashMap<NetworkId, Arc<Mutex<Option<bridges::Up>>>>>,
     /// Whether the table has its base and the host forwards.
     prepared: Mutex<bool>,
 }

@@ -2,8 +2,10 @@
 //! same address, where an address that is left out is every one. What a process of the host listens on is not taken from
 //! it: that is seen by binding for a moment, which never waits.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
+use gantry_network::{pick_ports, port_is_free, ports_clash};
 use gantry_store::{Page, Transaction};
 use gantry_types::{PortRange, Protocol, PublishedPort};
 
@@ -83,53 +85,56 @@ fn settle(tx: &Transaction<'_>, port: PublishedPort) -> Result<PublishedPort, Ne
     let count = port.container_ports.count();
     let exhausted = NetworkProblem::PortsExhausted { count, protocol: port.protocol };
     match port.host_ports {
-        Some(ports) if ports.count() == count => match holder(tx, &port, ports) {
+        Some(ports) if ports.count() == count => match holder(&rows(tx, port.protocol), &port, ports) {
             None if is_free_on_host(&port, ports) => Ok(port),
             None => Err(in_use(&port, ports, "a process of the host".to_owned())),
-            Some(holder) => Err(in_use(&port, ports, describe(&holder))),
+            Some(holder) => Err(in_use(&port, ports, describe(holder))),
         },
         // One of the container's, and the first free one of several.
-        Some(ports) => pick(tx, &port, ports, 1).ok_or_else(|| in_use(&port, ports, "others".to_owned())),
+        Some(ports) => {
+            pick(tx, &port, ports, 1, ports.first()).ok_or_else(|| in_use(&port, ports, "others".to_owned()))
+        }
         None => {
             let all = PortRange::new(PICKED_FIRST, PICKED_LAST).expect("in order");
-            pick(tx, &port, all, count).ok_or(exhausted)
+            let start = rand::random_range(PICKED_FIRST..=PICKED_LAST);
+            pick(tx, &port, all, count, start).ok_or(exhausted)
         }
     }
 }
 
-/// The first `count` free ports in a row within `within`, from a random place on.
-fn pick(tx: &Transaction<'_>, port: &PublishedPort, within: PortRange, count: u32) -> Option<PublishedPort> {
-    let places = within.count().checked_sub(count - 1)?;
-    let begin = if within.first() == PICKED_FIRST { rand::random::<u32>() % places } else { 0 };
-    for step in 0..places {
-        let first = u32::from(within.first()) + (begin + step) % places;
-        let last = first + count - 1;
-        let ports = PortRange::new(u16::try_from(first).ok()?, u16::try_from(last).ok()?)?;
-        if holder(tx, port, ports).is_none() && is_free_on_host(port, ports) {
-            return Some(PublishedPort { host_ports: Some(ports), ..*port });
-        }
-    }
-    None
+/// The first `count` free ports in a row within `within`, from `start` on.
+fn pick(
+    tx: &Transaction<'_>,
+    port: &PublishedPort,
+    within: PortRange,
+    count: u32,
+    start: u16,
+) -> Option<PublishedPort> {
+    let rows = rows(tx, port.protocol);
+    let is_free = |number| {
+        PortRange::one(number)
+            .is_some_and(|one| holder(&rows, port, one).is_none() && is_free_on_host(port, one))
+    };
+    let ports = pick_ports(within, count, start, is_free)?;
+    Some(PublishedPort { host_ports: Some(ports), ..*port })
+}
+
+/// What is taken of a protocol's ports, and at which address; none is every one.
+fn rows(tx: &Transaction<'_>, protocol: Protocol) -> Vec<(Option<IpAddr>, Arc<HostPortRow>)> {
+    let rows = tx.scan(&HOST_PORTS, &Page::prefix(&protocol.to_string()));
+    rows.into_iter().map(|((_, _, address), row)| (address.parse().ok(), row.value)).collect()
 }
 
 /// Who has one of these ports on an address that meets the port's.
-fn holder(tx: &Transaction<'_>, port: &PublishedPort, ports: PortRange) -> Option<Owner> {
-    let rows = tx.scan(&HOST_PORTS, &Page::prefix(&port.protocol.to_string()));
-    rows.into_iter()
-        .filter(|((_, _, address), row)| row.value.ports.overlaps(ports) && meets(port.host_address, address))
-        .map(|(_, row)| row.value.owner.clone())
-        .next()
-}
-
-fn meets(ours: Option<IpAddr>, theirs: &str) -> bool {
-    let theirs: Option<IpAddr> = theirs.parse().ok();
-    match (ours, theirs) {
-        (Some(ours), Some(theirs)) => {
-            ours == theirs
-                || (ours.is_ipv4() == theirs.is_ipv4() && (ours.is_unspecified() || theirs.is_unspecified()))
-        }
-        (None, _) | (_, None) => true,
-    }
+fn holder<'a>(
+    rows: &'a [(Option<IpAddr>, Arc<HostPortRow>)],
+    port: &PublishedPort,
+    ports: PortRange,
+) -> Option<&'a Owner> {
+    let ours = (port.protocol, port.host_address, ports);
+    rows.iter()
+        .find(|(address, row)| ports_clash(ours, (port.protocol, *address, row.ports)))
+        .map(|(_, row)| &row.owner)
 }
 
 fn key(port: &PublishedPort) -> (String, u64, String) {
@@ -149,44 +154,27 @@ fn describe(owner: &Owner) -> String {
     }
 }
 
-/// Whether no process of the host listens there. SCTP and the rest of a very long range are not tried out.
+/// Whether no process of the host listens there. SCTP, whose module would be loaded by asking, and the rest of a very long range are not tried out.
 fn is_free_on_host(port: &PublishedPort, ports: PortRange) -> bool {
+    if port.protocol == Protocol::Sctp {
+        return true;
+    }
     let addresses = match port.host_address {
         Some(address) => vec![address],
         None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
     };
     let last = u32::from(ports.first()) + (ports.count() - 1).min(TRIED_MAX);
     (u32::from(ports.first())..=last).filter_map(|number| u16::try_from(number).ok()).all(|number| {
-        addresses.iter().all(|address| {
-            let address = SocketAddr::new(*address, number);
-            let in_use = |error: std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
-            match port.protocol {
-                Protocol::Tcp => !TcpListener::bind(address).is_err_and(in_use),
-                Protocol::Udp => !UdpSocket::bind(address).is_err_and(in_use),
-                Protocol::Sctp => true,
-            }
-        })
+        // What the kernel refuses for another reason is not taken: an address that comes up later.
+        addresses.iter().all(|address| port_is_free(port.protocol, *address, number).unwrap_or(true))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::TcpListener;
 
-    #[test]
-    fn an_address_left_out_meets_every_other() {
-        let address = |text: &str| text.parse::<IpAddr>().ok();
-        for (ours, theirs, met) in [
-            ("", "127.0.0.1", true),
-            ("127.0.0.1", "", true),
-            ("127.0.0.1", "127.0.0.2", false),
-            ("0.0.0.0", "127.0.0.1", true),
-            ("0.0.0.0", "::1", false),
-            ("::", "::1", true),
-        ] {
-            assert_eq!(meets(address(ours), theirs), met, "{ours} {theirs}");
-        }
-    }
+    use super::*;
 
     #[test]
     fn what_the_host_listens_on_is_not_free() {

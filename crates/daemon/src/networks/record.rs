@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use gantry_network::{SubnetPool, first_usable};
 use gantry_store::{Page, Store, Transaction};
 use gantry_types::{
     DEFAULT_BRIDGE, DEFAULT_NETWORK, InterfaceName, Namespace, NetworkDriver, NetworkId, NetworkName,
@@ -10,15 +11,11 @@ use gantry_types::{
 };
 use ipnet::IpNet;
 
-use super::address::first_usable;
 use super::problem::NetworkProblem;
 use super::tables::{ADDRESSES, NETWORK_NAMES, NETWORKS, NetworkRecord};
 use crate::clock;
 use crate::config;
 use crate::error::Error;
-
-/// Subnets of one pool that are looked at before it counts as used up.
-const SUBNETS_TRIED_MAX: usize = 1 << 16;
 
 /// The default network's id, the same on every machine.
 pub(crate) fn default_id() -> NetworkId {
@@ -178,13 +175,14 @@ fn fill_in(
     let options = &mut record.options;
     // A network on a host link lives in that link's subnet, which the host has a route to.
     let own = options.driver == NetworkDriver::Bridge;
+    let prefixes: Vec<IpNet> = taken.iter().map(|(prefix, _)| *prefix).collect();
+    let choose = |pool: &config::Pool| SubnetPool { base: pool.base, prefix: pool.size }.choose(&prefixes);
     for (wanted, ipv6, pools) in
         [(options.ipv4, false, &config.ipv4_pools), (options.ipv6, true, &config.ipv6_pools)]
     {
         let has = options.subnets.iter().any(|subnet| subnet.prefix.addr().is_ipv6() == ipv6);
         if wanted && !has {
-            let prefix =
-                pools.iter().find_map(|pool| pick(pool, taken)).ok_or(NetworkProblem::PoolsExhausted)?;
+            let prefix = pools.iter().find_map(choose).ok_or(NetworkProblem::PoolsExhausted)?;
             options.subnets.push(bare(prefix));
         }
     }
@@ -208,12 +206,6 @@ fn fill_in(
         options.mtu = (config.mtu != 0).then_some(config.mtu);
     }
     Ok(())
-}
-
-/// The first subnet of a pool that overlaps nothing taken.
-fn pick(pool: &config::Pool, taken: &[(IpNet, String)]) -> Option<IpNet> {
-    let subnets = pool.base.subnets(pool.size).ok()?;
-    subnets.take(SUBNETS_TRIED_MAX).find(|subnet| taken.iter().all(|(other, _)| !overlap(*subnet, *other)))
 }
 
 fn overlap(a: IpNet, b: IpNet) -> bool {

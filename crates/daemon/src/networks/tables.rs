@@ -108,3 +108,12 @@ pub(crate) struct SandboxRecord {
     pub hostname: String,
     pub created_unix_ns: i64,
 }
+
+/// A hardware address made of a random id, for links without an address of their own to be made of; `number` tells
+/// several of one id apart.
+pub(crate) fn mac_of_id(id: &str, number: u8) -> MacAddress {
+    let byte = |index: usize| u8::from_str_radix(&id[index * 2..index * 2 + 2], 16);
+    let mut octets: [u8; 6] = std::array::from_fn(|index| byte(index).expect("an id is hex digits"));
+    octets[5] = octets[5].wrapping_add(number);
+    MacAddress::local(octets)
+}

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::{Service, list};
 use crate::error::Error;
-use crate::networks::kernel::{Places, gateway_of};
+use crate::networks::places::{Places, gateway_of};
 use crate::networks::tables::{
     ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord, Owner, SANDBOXES, SandboxRecord,
 };

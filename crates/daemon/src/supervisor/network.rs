@@ -15,7 +15,7 @@ use super::Supervisor;
 use crate::assemble::Daemon;
 use crate::control::attach_network;
 use crate::error::Error;
-use crate::networks::kernel::Places;
+use crate::networks::places::Places;
 use crate::networks::tables::{EndpointRecord, NetworkRecord, Owner};
 use crate::networks::{NetworkProblem, Networks, address, facts, port};
 use crate::tables::{CONTAINER_STATUS, ContainerRecord, EventKind};

@@ -1,7 +1,7 @@
 //! Links: made in place, found again, counted, taken away.
 
 use gantry_network::nftables::PortForward;
-use gantry_network::{BridgeSpec, ChildMode, Host, Interface, Netns, Route, SubnetPool, choose_subnet};
+use gantry_network::{BridgeSpec, ChildMode, Host, Interface, Netns, Route, SubnetPool, port_is_free};
 use gantry_types::{Class, Classified, MacAddress, Protocol};
 
 use crate::stage::{HOST4, OUTSIDE4, PATIENCE, Server, at, ip, name, net, on_stage, publish, set, tcp, udp};
@@ -232,19 +232,16 @@ fn forwarding_is_switched_on_without_losing_the_routers_of_the_host() {
 #[test]
 fn a_port_that_a_program_of_the_host_has_is_not_free() {
     on_stage(|stage| {
-        let free = |protocol, address: &str, port| {
-            stage.host.port_is_free(protocol, ip(address), port).expect("tried")
-        };
+        let free = |protocol, address: &str, port| port_is_free(protocol, ip(address), port).expect("tried");
         let _tcp = Server::tcp(&stage.here, at("127.0.0.1", 8080));
         let _udp = Server::udp(&stage.here, at("::1", 53));
         assert!(!free(Protocol::Tcp, "127.0.0.1", 8080) && !free(Protocol::Tcp, "0.0.0.0", 8080));
         assert!(free(Protocol::Tcp, "::", 8080) && free(Protocol::Udp, "127.0.0.1", 8080));
         assert!(!free(Protocol::Udp, "::", 53) && free(Protocol::Udp, "0.0.0.0", 53));
         assert!(free(Protocol::Sctp, "0.0.0.0", 8080));
-        let foreign = stage.host.port_is_free(Protocol::Tcp, ip("192.0.2.1"), 80).expect_err("not ours");
+        let foreign = port_is_free(Protocol::Tcp, ip("192.0.2.1"), 80).expect_err("not ours");
         assert_eq!(foreign.class(), Class::InvalidArgument);
         assert!(foreign.hint().is_some_and(|hint| hint.contains("no address of this host")));
-        assert_eq!(stage.host.ephemeral_ports().expect("range").to_string(), "32768-60999");
     });
 }
 
@@ -257,7 +254,7 @@ fn the_hosts_routes_are_known_so_that_no_network_overlaps_them() {
             routed.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["10.208.0.0/20", "198.51.100.0/24", "2001:db8:51::/64", "fd07::/64",]
         );
-        let pools = SubnetPool::defaults([0; 5]);
-        assert_eq!(choose_subnet(&pools, false, &routed), Some(net("10.208.16.0/20")));
+        let pool = SubnetPool { base: net("10.208.0.0/12"), prefix: 20 };
+        assert_eq!(pool.choose(&routed), Some(net("10.208.16.0/20")));
     });
 }

@@ -3,7 +3,7 @@
 
 use gantry_linux::Errno;
 use gantry_network::nftables::PortForward;
-use gantry_network::{Interface, Netns, SEGMENT_ENDPOINTS_MAX, mac_of};
+use gantry_network::{Interface, Netns, SEGMENT_ENDPOINTS_MAX, mac_of, segment_name};
 use gantry_types::{Class, Classified, PortRange, Protocol};
 
 use crate::rules::ruleset;
@@ -33,6 +33,7 @@ fn a_network_goes_on_in_a_second_segment_beside_a_full_one() {
         let a = stage.member(&red, 2);
         let mac = mac_of(ip("10.9.1.1"));
         let segment = stage.host.make_segment(&red.bridge, 1, mac, None).expect("segment");
+        assert_eq!(segment.name, segment_name(&red.bridge.name, 1));
         assert_eq!(stage.host.make_segment(&red.bridge, 1, mac, None).expect("again"), segment);
         red.rules.bridges.push(segment.name.clone());
         let b = stage.guest(&segment, "gvb", &["10.9.1.3/24", "fd09:1::3/64"], &["10.9.1.1", "fd09:1::1"]);
