@@ -40,6 +40,7 @@ mod exit_codes;
 mod lifecycle;
 mod logs;
 mod network;
+mod network_before;
 mod network_programs;
 mod options;
 mod pull;
@@ -70,6 +71,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         lifecycle::all,
         logs::all,
         network::all,
+        network_before::all,
         network_programs::all,
         options::all,
         pull::all,
