@@ -71,9 +71,14 @@ fn a_client_with_a_certificate_is_served(world: &World) -> Result<()> {
     let variables = [("GANTRY_CERT_PATH", &*folder)];
     let image = &world.shared.busybox.reference;
     over_tcp(&daemon, &address, &variables, &["pull", "-q", image])?.ok()?;
-    over_tcp(&daemon, &address, &variables, &["run", "--rm", image, "sh", "-c", "echo hello; exit 3"])?
-        .exits(3)?
-        .prints("hello")?;
+    over_tcp(
+        &daemon,
+        &address,
+        &variables,
+        &["run", "--rm", "--network", "none", image, "sh", "-c", "echo hello; exit 3"],
+    )?
+    .exits(3)?
+    .prints("hello")?;
     let [authority, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| certificates.file(name));
     let flags = ["--tlscacert", &authority, "--tlscert", &certificate, "--tlskey", &key];
     let host = format!("tcp://{}", address.replace("127.0.0.1", "localhost"));

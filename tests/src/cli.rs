@@ -20,19 +20,22 @@ pub fn gantry(socket: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program("gantry"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("GANTRY_HOST", format!("unix://{}", socket.display()));
-    match args.split_first() {
-        // A daemon in the machine's own network namespace shall make no bridge there.
-        Some((verb @ (&"run" | &"create"), rest))
-            if !socket.with_file_name(NETWORKED).exists()
-                && !rest.iter().any(|word| word.starts_with("--net")) =>
-        {
-            command.args([verb, "--network", "none"]).args(rest);
-        }
-        _ => {
-            command.args(args);
-        }
-    }
+    command.args(arguments(socket, args));
     command
+}
+
+/// The arguments, with `--network none` where the container would get a network of the machine's: a daemon in the
+/// machine's own network namespace shall make no bridge there.
+pub(crate) fn arguments<'a>(socket: &Path, args: &[&'a str]) -> Vec<&'a str> {
+    let mut words = args.to_vec();
+    let chosen = args.iter().any(|word| word.starts_with("--net"));
+    if matches!(args.first(), Some(&"run" | &"create"))
+        && !chosen
+        && !socket.with_file_name(NETWORKED).exists()
+    {
+        words.splice(1..1, ["--network", "none"]);
+    }
+    words
 }
 
 /// A file beside the socket of a daemon that has a network namespace of its own.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use nix::pty::{Winsize, openpty};
 
+use crate::cli::arguments;
 use crate::programs::program;
 use crate::wait::{seconds, until};
 
@@ -30,7 +31,7 @@ impl Terminal {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None)?;
         let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(program("gantry")).args(args);
+        command.args(["--ctty", "--wait"]).arg(program("gantry")).args(arguments(socket, args));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "xterm");
         command.env("GANTRY_HOST", format!("unix://{}", socket.display()));
         let child = command
