@@ -99,6 +99,14 @@ impl From<tonic::Status> for Failure {
             let hint = "it must be of the authority in the daemon's grpc.tls_client_ca, made for clients, and still good";
             return Self::new(format!("the daemon does not take the client certificate: {alert}")).hint(hint);
         }
+        let cause = std::error::Error::source(&status);
+        if cause.is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>) {
+            // The connection may be reset before the alert that says why is read.
+            let hint =
+                "over tcp:// this is also how a client certificate is refused; the daemon's log says why";
+            return Self::new(format!("the connection to the daemon is lost: {}", status.message()))
+                .hint(hint);
+        }
         let error = ApiError::from(status);
         let message = match (&error.reason, error.class) {
             (reason, Class::Unavailable) if reason.is_empty() => {
