@@ -176,7 +176,7 @@ impl Table {
         if !pull.containerd.is_empty() {
             let ratio = pull.containerd.median_ms() / pull.gantry.median_ms();
             self.line(&format!("| `ctr images pull` | {:.2} |", pull.containerd.median_ms() / 1000.0));
-            let _ = writeln!(self.text, "\nGantry is {ratio:.1} x faster. Goal: 2 x.");
+            let _ = writeln!(self.text, "\nGantry is {ratio:.1} x faster. Goal: 2 x.\n");
         }
     }
 }
