@@ -4,7 +4,9 @@
 
 use std::net::SocketAddr;
 use std::sync::PoisonError;
+use std::time::Duration;
 
+use gantry_linux::Errno;
 use gantry_network::netd::{self, Ruleset};
 use gantry_network::nftables::{PortForward, base};
 use gantry_network::{Bridge, ChildMode, Host, Interface, Netns, NetworkError, Route};
@@ -14,10 +16,14 @@ use super::Networks;
 use super::places::{Places, gateway_of, names};
 use super::problem::NetworkProblem;
 use super::tables::{EndpointRecord, NetworkRecord};
+use crate::clock;
 use crate::error::Error;
 
 /// Ports of one range whose flows are looked for when it comes or goes; each is a walk over all flows.
 const FLOWS_PORTS_MAX: usize = 16;
+/// How long a link of the run before may be in the way, and how often is looked.
+const LEFTOVER_WAIT_MAX: Duration = Duration::from_secs(2);
+const LEFTOVER_LOOK: Duration = Duration::from_millis(2);
 /// The port that names are asked for on.
 const DNS_PORT: u16 = 53;
 
@@ -45,7 +51,7 @@ impl Networks {
         }
         let Some(_) = &network.bridge else {
             let (parent, mode) = child_mode(network);
-            return Ok(self.host.attach_child(&parent, mode, netns, &interface)?);
+            return Ok(patiently(|| self.host.attach_child(&parent, mode, netns, &interface))?);
         };
         let bridge = self.segment(network)?;
         attach_fresh(&self.host, &bridge, endpoint, netns, &interface)
@@ -233,6 +239,24 @@ fn port_names(id: &EndpointId) -> impl Iterator<Item = InterfaceName> + use<> {
         .map(move |turn| format!("gv{short}{turn}").parse().expect("15 letters and digits are a link's name"))
 }
 
+/// Tries again while the link of the run before may be in the way: the kernel takes a namespace that ended away in its
+/// own time, and until then a second link of the same hardware address is refused (EADDRINUSE), or, seldom, the new
+/// one is not found at once (ENODEV).
+fn patiently(mut attach: impl FnMut() -> Result<(), NetworkError>) -> Result<(), NetworkError> {
+    let began = clock::monotonic();
+    loop {
+        match attach() {
+            Err(error)
+                if matches!(error.errno(), Some(Errno::ADDRINUSE | Errno::NODEV))
+                    && began.elapsed() < LEFTOVER_WAIT_MAX =>
+            {
+                std::thread::sleep(LEFTOVER_LOOK);
+            }
+            other => return other,
+        }
+    }
+}
+
 fn attach_fresh(
     host: &Host,
     bridge: &Bridge,
@@ -242,8 +266,8 @@ fn attach_fresh(
 ) -> Result<(), Error> {
     let mut taken = None;
     for name in port_names(&endpoint.id) {
-        match host.attach(bridge, &name, netns, interface) {
-            Err(error) if error.errno() == Some(gantry_linux::Errno::EXIST) => taken = Some(error),
+        match patiently(|| host.attach(bridge, &name, netns, interface)) {
+            Err(error) if error.errno() == Some(Errno::EXIST) => taken = Some(error),
             other => return Ok(other?),
         }
     }
