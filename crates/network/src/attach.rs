@@ -119,7 +119,14 @@ impl Host {
         batch.make(Message::NewLink(pair.build()), attempt());
         batch.change(Message::NewLink(hairpin), Attempt::ChangeLink(port.clone()));
         self.with(Family::Route, |connection| batch.send(connection))?;
-        netns.configure(index, interface, Some(bridge)).inspect_err(|_| drop(self.detach(port)))
+        let configured = match netns.configure(index, interface, Some(bridge)) {
+            // It has another index than it was asked to have.
+            Err(error) if error.errno() == Some(Errno::NODEV) => netns
+                .index_of(&interface.name)
+                .and_then(|index| netns.configure(index, interface, Some(bridge))),
+            other => other,
+        };
+        configured.inspect_err(|_| drop(self.detach(port)))
     }
 
     /// Gives a namespace a link on a link of the host's. The kernel may lack the kind.

@@ -45,6 +45,25 @@ fn a_bridge_is_made_again_without_change_and_removed_twice() {
 }
 
 #[test]
+fn a_second_name_serves_while_the_first_is_taken() {
+    on_stage(|stage| {
+        let bridge = stage.bridge("gbr9", &["10.9.9.1/24"]);
+        let _before = stage.guest(&bridge, "gv9", &["10.9.9.2/24"], &[]);
+        let mut netns = Netns::make().expect("a namespace");
+        let interface = Interface {
+            name: name("eth0"),
+            mac: None,
+            mtu: None,
+            addresses: vec![net("10.9.9.3/24")],
+            routes: Vec::new(),
+        };
+        let refused = stage.host.attach(&bridge, &name("gv9"), &mut netns, &interface);
+        assert_eq!(refused.expect_err("taken").errno(), Some(gantry_linux::Errno::EXIST));
+        stage.host.attach(&bridge, &name("gv9a"), &mut netns, &interface).expect("attached");
+    });
+}
+
+#[test]
 fn a_link_of_another_kind_under_a_bridges_name_is_not_taken_over() {
     on_stage(|stage| {
         let spec =
