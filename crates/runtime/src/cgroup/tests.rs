@@ -56,7 +56,8 @@ impl Group {
         self.start_as(script, false)
     }
 
-    /// Starts a shell script, which enters by itself or is put in from outside.
+    /// Starts a shell script, which enters by itself or is put in from outside. It begins at a byte, not at the
+    /// pipe's end: a child of another test may hold a copy of the writer, and wait for ours.
     fn start_as(&self, script: &str, from_outside: bool) -> std::os::fd::OwnedFd {
         let (reader, writer) = std::io::pipe().expect("pipe");
         let script = std::ffi::CString::new(script).expect("no zero");
@@ -78,7 +79,7 @@ impl Group {
                 if from_outside {
                     self.cgroup.join(pid).expect("join");
                 }
-                drop((reader, writer));
+                rustix::io::write(&writer, b"!").expect("write");
                 pidfd
             }
         }
