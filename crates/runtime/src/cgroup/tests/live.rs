@@ -88,10 +88,11 @@ fn a_limit_below_what_is_in_use_is_refused_by_its_file() {
     let process = group.start("a=$(head -c 20000000 /dev/zero | tr '\\0' x); echo started >&2; sleep 1000");
     // Version 2 adds its details up every two seconds only; the sum is exact.
     let used = || stats::Stats::read(&host, &group.plan.path).expect("stats").memory.usage_bytes;
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while used() < 18_000_000 {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while used() < 8_000_000 {
         assert!(Instant::now() < deadline, "it uses {}", used());
-        std::thread::yield_now();
+        // Not in a circle: on an emulated machine of one processor, looking is what keeps the shell from growing.
+        std::thread::sleep(Duration::from_millis(10));
     }
     let tight = r#"{"memory": {"limit": 4194304, "swap": 4194304, "checkBeforeUpdate": true}}"#;
     let error = change(&group, &host, "{}", tight).expect_err("it is in use");
