@@ -36,7 +36,7 @@ enum Command {
     /// Send a signal to running containers
     Kill(commands::kill::Args),
     /// Stop and start containers
-    Restart(commands::restart::Args),
+    Restart(commands::stop::Args),
     /// Hold the processes of containers still
     Pause(commands::pause::Args),
     /// Let the processes of paused containers go on

@@ -1,26 +1,13 @@
-//! `gantry restart`: stop as `gantry stop` does, then start.
+//! `gantry restart`: stop as `gantry stop` does, with its flags, then start.
 
 use std::process::ExitCode;
 
 use gantry_api::containers::v1::RestartContainerRequest;
 
 use super::each::each;
+use super::stop::Args;
 use crate::failure::Failure;
-use crate::parse::time::seconds_ms;
 use crate::session::Session;
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Seconds until SIGKILL; -1 for never
-    #[arg(short, long = "timeout", visible_alias = "time", value_name = "SECONDS", value_parser = seconds_ms,
-          allow_hyphen_values = true)]
-    timeout_ms: Option<u64>,
-    /// Signal to send instead of the container's own
-    #[arg(short, long)]
-    signal: Option<String>,
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
-}
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<ExitCode, Failure> {
     let (timeout_ms, signal) = (args.timeout_ms, &args.signal.unwrap_or_default());

@@ -9,17 +9,18 @@ use crate::failure::Failure;
 use crate::parse::time::seconds_ms;
 use crate::session::Session;
 
+/// Of `gantry restart` too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Seconds until SIGKILL; -1 for never
     #[arg(short, long = "timeout", visible_alias = "time", value_name = "SECONDS", value_parser = seconds_ms,
           allow_hyphen_values = true)]
-    timeout_ms: Option<u64>,
+    pub(super) timeout_ms: Option<u64>,
     /// Signal to send instead of the container's own
     #[arg(short, long)]
-    signal: Option<String>,
+    pub(super) signal: Option<String>,
     #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    pub(super) containers: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<ExitCode, Failure> {
