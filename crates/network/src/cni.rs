@@ -1,20 +1,22 @@
 //! How does a network of somebody else's making become a container's? By the plugins of the Container Network
 //! Interface (CNI specification 1.0.0): programs that are given a configuration and a namespace, one after
-//! the other, each with the result of the one before. `list` reads a configuration, `plugin` runs one
-//! program. Deliberately absent: CHECK and GC, and looking for configurations in folders.
+//! the other, each with the result of the one before. `list` reads a configuration, `folder` finds one by its name,
+//! `plugin` runs one program, `result` reads what they answer. Deliberately absent: GC and STATUS.
 
+mod folder;
 mod list;
 mod plugin;
+mod result;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gantry_types::{Class, Classified, InterfaceName};
-use ipnet::IpNet;
-use serde_json::Value;
+use gantry_types::{Class, Classified, InterfaceName, MacAddress, PublishedPort};
+use serde_json::{Map, Value, json};
 
-use crate::namespace::Netns;
-pub use list::{CniList, PluginName};
+pub use folder::find;
+pub use list::{Capability, CniList, PluginName};
+pub use result::CniResult;
 
 /// Where a container gets its link from plugins.
 #[derive(Debug)]
@@ -23,32 +25,69 @@ pub struct CniTarget<'a> {
     pub folders: &'a [PathBuf],
     /// The container's id.
     pub container: &'a str,
-    /// Its namespace.
-    pub netns: &'a Netns,
+    /// Its namespace, by a path that other programs can open; `None` when it is gone, which only a removal can bear.
+    pub netns: Option<&'a Path>,
     /// The link's name inside.
     pub interface: &'a InterfaceName,
+    /// A file of this link's own. It has what the plugin that runs is given, and is locked as long as one runs: a
+    /// plugin that outlives its daemon is waited for by the next one.
+    pub input: &'a Path,
+    /// What is asked beside the configuration; the same at the removal.
+    pub wishes: &'a CniWishes,
 }
 
-/// What the last plugin answered. Kept for the removal, which gets it back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CniResult(Value);
+/// What is asked of a link. Plugins hear of it whose configuration says that they can do it (`capabilities`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CniWishes {
+    /// Ports of the host that are to lead to it; those without a host port are left out.
+    pub ports: Vec<PublishedPort>,
+    /// Addresses that it is to have, each with or without the length of its prefix.
+    pub addresses: Vec<String>,
+    /// Its hardware address.
+    pub mac: Option<MacAddress>,
+    /// Further names of it.
+    pub aliases: Vec<String>,
+}
 
-impl CniResult {
-    /// From what was kept.
-    pub fn from_json(text: &[u8]) -> Option<Self> {
-        serde_json::from_slice(text).ok().map(Self)
-    }
+/// Ports that are passed to plugins at the most, each of a range counted: they make rules for every one.
+pub const CNI_PORTS_MAX: u32 = 1024;
 
-    /// To be kept.
-    pub fn to_json(&self) -> Vec<u8> {
-        self.0.to_string().into_bytes()
+impl CniWishes {
+    /// What one plugin is given as `runtimeConfig` (conventions of CNI, "dynamic plugin specific fields").
+    fn of(&self, network: &str, can: impl Fn(Capability) -> bool) -> Map<String, Value> {
+        let mut all = Map::new();
+        if can(Capability::PortMappings) && !self.ports.is_empty() {
+            all.insert("portMappings".to_owned(), self.ports.iter().flat_map(mappings).collect());
+        }
+        if can(Capability::Ips) && !self.addresses.is_empty() {
+            all.insert("ips".to_owned(), json!(self.addresses));
+        }
+        if can(Capability::Mac)
+            && let Some(mac) = self.mac
+        {
+            all.insert("mac".to_owned(), mac.to_string().into());
+        }
+        if can(Capability::Aliases) && !self.aliases.is_empty() {
+            all.insert("aliases".to_owned(), json!({ network: self.aliases }));
+        }
+        all
     }
+}
 
-    /// The addresses that the container has now.
-    pub fn addresses(&self) -> Vec<IpNet> {
-        let ips = self.0.get("ips").and_then(Value::as_array).into_iter().flatten();
-        ips.filter_map(|ip| ip.get("address")?.as_str()?.parse().ok()).collect()
-    }
+fn mappings(port: &PublishedPort) -> Vec<Value> {
+    let Some(host) = port.host_ports else { return Vec::new() };
+    let pairs = (host.first()..=host.last()).zip(port.container_ports.first()..=port.container_ports.last());
+    pairs
+        .map(|(host, container)| {
+            let mut mapping = json!({
+                "hostPort": host, "containerPort": container, "protocol": port.protocol.to_string(),
+            });
+            if let Some(address) = port.host_address {
+                mapping["hostIP"] = address.to_string().into();
+            }
+            mapping
+        })
+        .collect()
 }
 
 /// Why plugins did not do it.
@@ -104,12 +143,41 @@ pub enum CniError {
         /// Its words, cut to 1,000 characters.
         message: String,
     },
+    /// A plugin that another daemon started for this link is still at work.
+    #[error("a plugin that was started before still runs for this link")]
+    Busy,
+    /// The file of its input cannot be written.
+    #[error("the plugins' input {} cannot be written", path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A folder of configurations cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No configuration has this name.
+    #[error("no network configuration is named {name:?} in {folders}")]
+    NotFound {
+        /// The name.
+        name: String,
+        /// Where was looked.
+        folders: String,
+    },
 }
 
 /// A plugin's time at the most.
 pub(crate) const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a configuration and of an answer at the most.
-pub(crate) const CNI_BYTES_MAX: usize = 1 << 20;
+pub const CNI_BYTES_MAX: usize = 1 << 20;
 
 impl Classified for CniError {
     fn class(&self) -> Class {
@@ -118,8 +186,9 @@ impl Classified for CniError {
                 Class::InvalidArgument
             }
             Self::Missing { .. } | Self::Refused { .. } => Class::FailedPrecondition,
-            Self::Json { .. } | Self::Run { .. } => Class::Internal,
-            Self::Limit { .. } => Class::DeadlineExceeded,
+            Self::Json { .. } | Self::Run { .. } | Self::Input { .. } | Self::Folder { .. } => Class::Internal,
+            Self::Limit { .. } | Self::Busy => Class::DeadlineExceeded,
+            Self::NotFound { .. } => Class::NotFound,
         }
     }
 
@@ -131,6 +200,10 @@ impl Classified for CniError {
             Self::Run { .. } => "CNI_PLUGIN_NOT_RUN",
             Self::Limit { .. } => "CNI_PLUGIN_LIMIT",
             Self::Refused { .. } => "CNI_PLUGIN_REFUSED",
+            Self::Busy => "CNI_PLUGIN_BUSY",
+            Self::Input { .. } => "CNI_INPUT",
+            Self::Folder { .. } => "CNI_CONFIGURATIONS_UNREADABLE",
+            Self::NotFound { .. } => "CNI_CONFIGURATION_NOT_FOUND",
         }
     }
 
@@ -139,10 +212,17 @@ impl Classified for CniError {
             Self::Missing { plugin } => Some(format!(
                 "install the package that has the CNI plugin {plugin} (containernetworking-plugins)"
             )),
+            Self::NotFound { .. } => Some(
+                "give a configuration itself, or put it into one of the folders (networks.cni_config_dirs)"
+                    .to_owned(),
+            ),
             Self::Configuration { .. }
             | Self::Json { .. }
             | Self::Run { .. }
             | Self::Limit { .. }
+            | Self::Busy
+            | Self::Input { .. }
+            | Self::Folder { .. }
             | Self::Refused { .. } => None,
         }
     }

@@ -2,11 +2,12 @@
 //! plugin's as before 1.0.0. Plugins are asked in order, and in the opposite order to undo it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::plugin::{Command, run};
+use super::plugin::{Command, Turn, run};
 use super::{CNI_BYTES_MAX, CniError, CniResult, CniTarget};
 
 pub(super) const CONFIGURATION: &str = "the network configuration";
@@ -45,11 +46,41 @@ fn is_name(text: &str, max: usize) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
+/// What a plugin can be asked beside its configuration, where that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    /// Ports of the host that lead to the container.
+    PortMappings,
+    /// Addresses of the caller's choice.
+    Ips,
+    /// A hardware address of the caller's choice.
+    Mac,
+    /// Further names.
+    Aliases,
+}
+
+impl Capability {
+    /// As configurations write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PortMappings => "portMappings",
+            Self::Ips => "ips",
+            Self::Mac => "mac",
+            Self::Aliases => "aliases",
+        }
+    }
+}
+
+/// Versions of the specification that have lists of addresses and results that are handed on.
+const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+
 /// A network made by plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CniList {
     name: String,
     version: String,
+    /// Whether the configuration asks for no CHECK.
+    unchecked: bool,
     plugins: Vec<(PluginName, Map<String, Value>)>,
 }
 
@@ -67,7 +98,10 @@ impl CniList {
         let name = take(&all, "name")
             .filter(|name| is_name(name, 128))
             .ok_or_else(|| invalid("it has a name of letters, digits, '-', '_' and '.'"))?;
-        let version = take(&all, "cniVersion").unwrap_or_else(|| "0.2.0".to_owned());
+        let version = take(&all, "cniVersion")
+            .filter(|version| VERSIONS.contains(&version.as_str()))
+            .ok_or_else(|| invalid("its cniVersion is one of 0.3.0, 0.3.1, 0.4.0, 1.0.0 and 1.1.0"))?;
+        let unchecked = all.get("disableCheck").and_then(Value::as_bool).unwrap_or(false);
         let parts = match all.remove("plugins") {
             Some(Value::Array(plugins)) => plugins,
             Some(_) => return Err(invalid("plugins is a list")),
@@ -84,7 +118,7 @@ impl CniList {
         if plugins.is_empty() || plugins.len() > 32 {
             return Err(invalid("it has 1 to 32 plugins"));
         }
-        Ok(Self { name, version, plugins })
+        Ok(Self { name, version, unchecked, plugins })
     }
 
     /// The network's name.
@@ -92,16 +126,28 @@ impl CniList {
         &self.name
     }
 
+    /// Whether one of its plugins can be asked for this.
+    pub fn can(&self, capability: Capability) -> bool {
+        self.plugins.iter().any(|(_, part)| has(part, capability))
+    }
+
+    /// The plugins that are in none of the folders.
+    pub fn missing(&self, folders: &[PathBuf]) -> Option<PluginName> {
+        let is_there = |plugin: &PluginName| folders.iter().any(|folder| folder.join(plugin.as_str()).is_file());
+        self.plugins.iter().map(|(plugin, _)| plugin).find(|plugin| !is_there(plugin)).cloned()
+    }
+
     /// Gives a container its link. After an error every plugin has been asked to undo what it did.
     pub fn add(&self, target: &CniTarget<'_>) -> Result<CniResult, CniError> {
+        let mut turn = Turn::take(target.input)?;
         let mut result: Option<Value> = None;
         for (plugin, configuration) in &self.plugins {
-            let asked = self.configuration(configuration, result.as_ref());
-            match run(plugin, Command::Add, &asked, target) {
+            let asked = self.configuration(configuration, target, result.as_ref());
+            match run(&mut turn, plugin, Command::Add, &asked, target) {
                 // A plugin that has nothing to add may answer nothing.
                 Ok(answer) => result = answer.or(result),
                 Err(error) => {
-                    drop(self.delete(target, result.map(CniResult).as_ref()));
+                    drop(self.undo(&mut turn, target, result.map(CniResult).as_ref()));
                     return Err(error);
                 }
             }
@@ -111,25 +157,62 @@ impl CniList {
 
     /// Takes the link away; it may be gone already. Every plugin is asked; the first error is told.
     pub fn delete(&self, target: &CniTarget<'_>, result: Option<&CniResult>) -> Result<(), CniError> {
+        self.undo(&mut Turn::take(target.input)?, target, result)
+    }
+
+    /// Asks the plugins whether the link is still as they made it. Configurations before 0.4.0 have no such question.
+    pub fn check(&self, target: &CniTarget<'_>, result: &CniResult) -> Result<(), CniError> {
+        if self.unchecked || self.version.starts_with("0.3.") {
+            return Ok(());
+        }
+        let mut turn = Turn::take(target.input)?;
+        for (plugin, configuration) in &self.plugins {
+            let asked = self.configuration(configuration, target, Some(&result.0));
+            run(&mut turn, plugin, Command::Check, &asked, target)?;
+        }
+        Ok(())
+    }
+
+    fn undo(
+        &self,
+        turn: &mut Turn,
+        target: &CniTarget<'_>,
+        result: Option<&CniResult>,
+    ) -> Result<(), CniError> {
         let mut first = Ok(());
         for (plugin, configuration) in self.plugins.iter().rev() {
-            let asked = self.configuration(configuration, result.map(|result| &result.0));
-            let answer = run(plugin, Command::Delete, &asked, target).map(drop);
+            let asked = self.configuration(configuration, target, result.map(|result| &result.0));
+            let answer = run(turn, plugin, Command::Delete, &asked, target).map(drop);
             first = first.and(answer);
         }
         first
     }
 
-    /// What one plugin is given: its own part, the network's name, and the result so far.
-    fn configuration(&self, part: &Map<String, Value>, result: Option<&Value>) -> Vec<u8> {
-        let mut part = part.clone();
-        part.insert("name".to_owned(), self.name.clone().into());
-        part.insert("cniVersion".to_owned(), self.version.clone().into());
-        if let Some(result) = result {
-            part.insert("prevResult".to_owned(), result.clone());
+    /// What one plugin is given: its own part, the network's name, what is asked of the link, and the result so far.
+    fn configuration(
+        &self,
+        part: &Map<String, Value>,
+        target: &CniTarget<'_>,
+        result: Option<&Value>,
+    ) -> Vec<u8> {
+        let mut given = part.clone();
+        let wishes = target.wishes.of(&self.name, |capability| has(part, capability));
+        given.remove("capabilities");
+        if !wishes.is_empty() {
+            given.insert("runtimeConfig".to_owned(), Value::Object(wishes));
         }
-        Value::Object(part).to_string().into_bytes()
+        given.insert("name".to_owned(), self.name.clone().into());
+        given.insert("cniVersion".to_owned(), self.version.clone().into());
+        if let Some(result) = result {
+            given.insert("prevResult".to_owned(), result.clone());
+        }
+        Value::Object(given).to_string().into_bytes()
     }
+}
+
+fn has(part: &Map<String, Value>, capability: Capability) -> bool {
+    let all = part.get("capabilities").and_then(Value::as_object);
+    all.and_then(|all| all.get(capability.as_str())).and_then(Value::as_bool).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -139,7 +222,8 @@ mod tests {
     #[test]
     fn a_name_that_is_a_path_is_refused() {
         for kind in ["", "../x", "a/b", "/bin/sh", ".", "..", ".hidden", "-x", "a\0", "a b"] {
-            let text = serde_json::json!({"name": "n", "plugins": [{"type": kind}]}).to_string();
+            let text =
+                serde_json::json!({"name": "n", "cniVersion": "1.0.0", "plugins": [{"type": kind}]}).to_string();
             assert!(
                 matches!(CniList::parse(text.as_bytes()), Err(CniError::Configuration { .. })),
                 "{kind:?}"
@@ -156,9 +240,11 @@ mod tests {
             "",
             "[]",
             "{}",
-            r#"{"name":"n"}"#,
-            r#"{"name":"n","plugins":[]}"#,
-            r#"{"name":"../n","type":"a"}"#,
+            r#"{"cniVersion":"1.0.0","name":"n"}"#,
+            r#"{"cniVersion":"1.0.0","name":"n","plugins":[]}"#,
+            r#"{"cniVersion":"1.0.0","name":"../n","type":"a"}"#,
+            r#"{"cniVersion":"0.2.0","name":"n","type":"a"}"#,
+            r#"{"name":"n","type":"a"}"#,
         ] {
             assert!(CniList::parse(text.as_bytes()).is_err(), "{text}");
         }

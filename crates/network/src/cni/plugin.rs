@@ -1,22 +1,30 @@
 //! How is one plugin run? As a child with nothing of the daemon's environment, its configuration on standard input, its
-//! answer on standard output (specification, section 2), within a time and a size.
+//! answer on standard output (specification, section 2), within a time and a size. Its input is a file that is locked:
+//! the child has it open until it ends, so the lock outlives a daemon that is killed meanwhile, and the next daemon
+//! does not undo what a plugin of before is still doing.
 
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::FlockOperation;
 use serde_json::Value;
 
 use super::{CNI_BYTES_MAX, CniError, CniTarget, PLUGIN_TIMEOUT, PluginName};
+
+/// Between two looks whether a plugin of before has ended.
+const BUSY_LOOK: Duration = Duration::from_millis(20);
 
 /// What a plugin is asked (CNI_COMMAND).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     Add,
     Delete,
+    Check,
 }
 
 impl Command {
@@ -24,30 +32,67 @@ impl Command {
         match self {
             Self::Add => "ADD",
             Self::Delete => "DEL",
+            Self::Check => "CHECK",
         }
+    }
+}
+
+/// The right to run plugins for a link; at most one has it.
+#[derive(Debug)]
+pub(super) struct Turn {
+    file: File,
+    path: PathBuf,
+}
+
+impl Turn {
+    /// Waits for a plugin of before, at most as long as one may run.
+    pub(super) fn take(path: &Path) -> Result<Self, CniError> {
+        let failed = |source| CniError::Input { path: path.to_owned(), source };
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(failed)?;
+        let deadline = Instant::now() + PLUGIN_TIMEOUT;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { file, path: path.to_owned() }),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(BUSY_LOOK);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(CniError::Busy),
+                Err(errno) => return Err(failed(errno.into())),
+            }
+        }
+    }
+
+    /// The input of the next plugin.
+    fn input(&mut self, configuration: &[u8]) -> Result<Stdio, CniError> {
+        let path = &self.path;
+        let file = &mut self.file;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(configuration))
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.try_clone())
+            .map(Stdio::from)
+            .map_err(|source| CniError::Input { path: path.clone(), source })
     }
 }
 
 /// Runs a plugin to its end. `None` when it answers nothing.
 pub(super) fn run(
+    turn: &mut Turn,
     plugin: &PluginName,
     command: Command,
     configuration: &[u8],
     target: &CniTarget<'_>,
 ) -> Result<Option<Value>, CniError> {
     let failed = |source| CniError::Run { plugin: plugin.clone(), source };
-    let mut child = start(plugin, command, target)?;
-    let mut input = child.stdin.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
+    let mut child = start(plugin, command, turn.input(configuration)?, target)?;
     let output = child.stdout.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
-    let answer = std::thread::scope(|scope| {
-        // A plugin that does not read its input to the end is told so by its own answer.
-        scope.spawn(move || drop(input.write_all(configuration)));
-        let answer = read(output, plugin);
-        if answer.is_err() {
-            drop(child.kill());
-        }
-        answer
-    });
+    let answer = read(output, plugin);
+    if answer.is_err() {
+        drop(child.kill());
+    }
     let status = child.wait().map_err(failed)?;
     let answer = answer?;
     let text = answer.trim_ascii();
@@ -69,14 +114,19 @@ pub(super) fn run(
     clippy::disallowed_methods,
     reason = "plugins are somebody else's programs, run to their end as children"
 )]
-fn start(plugin: &PluginName, command: Command, target: &CniTarget<'_>) -> Result<Child, CniError> {
+fn start(
+    plugin: &PluginName,
+    command: Command,
+    input: Stdio,
+    target: &CniTarget<'_>,
+) -> Result<Child, CniError> {
     let programme = target
         .folders
         .iter()
         .map(|folder| folder.join(plugin.as_str()))
         .find(|path| path.is_file())
         .ok_or_else(|| CniError::Missing { plugin: plugin.clone() })?;
-    let netns = format!("/proc/{}/fd/{}", std::process::id(), target.netns.descriptor().as_raw_fd());
+    let netns = target.netns.map(Path::as_os_str).unwrap_or_default();
     let path = std::env::join_paths(target.folders.iter().map(PathBuf::as_path)).unwrap_or_default();
     std::process::Command::new(programme)
         .env_clear()
@@ -87,7 +137,7 @@ fn start(plugin: &PluginName, command: Command, target: &CniTarget<'_>) -> Resul
         .env("CNI_PATH", path)
         // Plugins call ip, iptables and nft.
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .stdin(Stdio::piped())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
