@@ -279,10 +279,17 @@ impl Classified for NetworkError {
             {
                 Some(format!("{} is no address of this host", address.ip()))
             }
+            Self::LinkMissing { .. } => Some("`ip link` lists those that there are".to_owned()),
+            Self::Refused { attempt: Attempt::MakeChild { parent, .. }, errno, .. }
+                if matches!(*errno, Errno::BUSY | Errno::INVAL) =>
+            {
+                Some(format!(
+                    "{parent} may have links of another kind or mode, which the kernel does not mix; `ip -d link` shows them"
+                ))
+            }
             Self::Refused { .. }
             | Self::Call { .. }
             | Self::Setting { .. }
-            | Self::LinkMissing { .. }
             | Self::Unreadable { .. } => None,
         }
     }

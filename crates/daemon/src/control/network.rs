@@ -22,6 +22,10 @@ impl Daemon {
         request: Option<&Guard<'_>>,
     ) -> Result<NetworkId, Error> {
         let made_at_once = options.bridge.name.is_some();
+        if options.parent.link.is_some() {
+            let (daemon, options) = (Arc::clone(self), options.clone());
+            self.blocking.run(move || daemon.networks.try_parent(&options)).await?;
+        }
         let new = record::new(namespace.clone(), name, options);
         let record = self.insert_network(new, request).await?;
         if made_at_once {

@@ -9,10 +9,11 @@ use std::time::Duration;
 use gantry_linux::Errno;
 use gantry_network::netd::{self, Ruleset};
 use gantry_network::nftables::{PortForward, base};
-use gantry_network::{Bridge, ChildMode, Host, Interface, Netns, NetworkError, Route};
-use gantry_types::{EndpointId, InterfaceName, NetworkDriver, ParentMode};
+use gantry_network::{Bridge, Host, Interface, Netns, NetworkError, Route};
+use gantry_types::{EndpointId, InterfaceName};
 
 use super::Networks;
+use super::parent::child_mode;
 use super::places::{Places, gateway_of, names};
 use super::problem::NetworkProblem;
 use super::tables::{EndpointRecord, NetworkRecord};
@@ -50,7 +51,7 @@ impl Networks {
             interface.routes.clear();
         }
         let Some(_) = &network.bridge else {
-            let (parent, mode) = child_mode(network);
+            let (parent, mode) = child_mode(&network.options);
             return Ok(patiently(|| self.host.attach_child(&parent, mode, netns, &interface))?);
         };
         let bridge = self.segment(network)?;
@@ -275,18 +276,4 @@ fn attach_fresh(
         || NetworkProblem::InterfaceTaken { interface: interface.name.to_string() }.into(),
         |error: NetworkError| error.into(),
     ))
-}
-
-fn child_mode(network: &NetworkRecord) -> (InterfaceName, ChildMode) {
-    let parent = &network.options.parent;
-    let mode = match (network.options.driver, parent.mode) {
-        (NetworkDriver::Ipvlan, Some(ParentMode::L3)) => ChildMode::IpvlanL3,
-        (NetworkDriver::Ipvlan, Some(ParentMode::L3s)) => ChildMode::IpvlanL3s,
-        (NetworkDriver::Ipvlan, _) => ChildMode::IpvlanL2,
-        (_, Some(ParentMode::Private)) => ChildMode::MacvlanPrivate,
-        (_, Some(ParentMode::Vepa)) => ChildMode::MacvlanVepa,
-        (_, Some(ParentMode::Passthru)) => ChildMode::MacvlanPassthru,
-        (_, _) => ChildMode::MacvlanBridge,
-    };
-    (parent.link.clone().expect("checked at the edge"), mode)
 }

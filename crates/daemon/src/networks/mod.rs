@@ -10,6 +10,7 @@ mod bridges;
 pub(crate) mod facts;
 pub(crate) mod keeper;
 pub(crate) mod kernel;
+mod parent;
 pub(crate) mod places;
 pub(crate) mod pool;
 pub(crate) mod port;
