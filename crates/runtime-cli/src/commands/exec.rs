@@ -48,6 +48,9 @@ pub(super) fn exec(options: &Exec, containers: &Containers, report: &Report) -> 
         return Err(Failure::usage("cannot allocate tty if runc will detach without setting console socket"));
     }
 
+    if let Some(affinity) = joining.process.as_ref().and_then(|process| process.affinity.as_ref()) {
+        report.debug(&format!("initial processor affinity: {}", mask(&affinity.initial)));
+    }
     let pid = record.pid().ok_or(Failure::NotRunning)?;
     let target = open_pidfd(pid).map_err(Failure::kernel)?;
     // Looked at after the pidfd is open: what it is of cannot change any more.
@@ -76,6 +79,14 @@ pub(super) fn exec(options: &Exec, containers: &Containers, report: &Report) -> 
         None => Ok(None),
         Some(signals) => foreground::wait(&process, terminal, &signals).map(Some),
     }
+}
+
+/// A processor mask as one number, the way runc logs it.
+fn mask(words: &[u64]) -> String {
+    let words: Vec<_> = words.iter().rev().map(|word| format!("{word:016x}")).collect();
+    let digits = words.concat();
+    let digits = digits.trim_start_matches('0');
+    format!("0x{}", if digits.is_empty() { "0" } else { digits })
 }
 
 /// The group to join: the container's, or one below it.
@@ -198,6 +209,13 @@ mod tests {
         for text in ["", "root", "7:", "-1", "7:8:9"] {
             assert!(parse_user(text, &own).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_mask_is_one_number_whose_highest_word_is_last() {
+        assert_eq!(mask(&[]), "0x0");
+        assert_eq!(mask(&[3]), "0x3");
+        assert_eq!(mask(&[1, 2]), "0x20000000000000001");
     }
 
     #[test]

@@ -83,6 +83,10 @@ fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedF
     if ready.mounts != Mounts::Hosts {
         at(Operation::AttachRoot, mount::attach_at(ready.root.as_fd(), &ready.root_place))?;
     }
+    if let Some(nodes) = &ready.nodes {
+        // Kernels before 6.15 copy attached mounts only. On top of all else, so that it can be taken away again.
+        at(Operation::Device, mount::attach_at(nodes.as_fd(), c"/"))?;
+    }
 
     let mut setup = Setup::new(ready.root.as_fd(), socket, ready.null.take(), ready.process.terminal);
     setup.in_cgroup = ready.asks_early;
@@ -98,6 +102,11 @@ fn set_up(ready: &mut Ready<'_>, socket: BorrowedFd<'_>) -> Result<Option<OwnedF
     let pty = setup.pty.take();
     drop(setup);
     ready.process.set_labels()?;
+    if let Some(nodes) = ready.nodes.take() {
+        // What stays on the old root would go in its place when that is detached.
+        at(Operation::Device, linux::change_directory_to(nodes.as_fd()))?;
+        at(Operation::Device, mount::detach(c"."))?;
+    }
     change_root(ready.root.as_fd(), ready.mounts == Mounts::Own && !ready.input.no_pivot)?;
     if let Some((propagation, recursive)) = ready.root_propagation {
         let change =

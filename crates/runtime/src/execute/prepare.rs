@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::hook::ReadyHook;
 use super::identity::{self, Mappings};
 use super::process::ReadyProcess;
-use super::{ExecuteError, Input, Operation, Stdio, beneath, hook};
+use super::{ExecuteError, Input, Operation, Stdio, beneath, device, hook};
 use crate::cgroup::Doors;
 use crate::plan::{self, Bind, Hooks, IdMap, NamespaceKind, Op, Plan, Root};
 
@@ -43,6 +43,8 @@ pub(super) struct Ready<'p> {
     pub(super) steps: Vec<ReadyStep<'p>>,
     /// A detached copy of the host's null device, verified, if anything is masked.
     pub(super) null: Option<OwnedFd>,
+    /// The mount of the device nodes that stand ready.
+    pub(super) nodes: Option<OwnedFd>,
     pub(super) process: ReadyProcess,
     pub(super) input: Input,
     pub(super) init: bool,
@@ -58,6 +60,18 @@ pub(super) enum Mounts {
     Joined,
     /// The host's, in which nothing is mounted for it: it sees its folder and nothing else.
     Hosts,
+}
+
+impl Mounts {
+    fn of(new: Namespaces, joined: &[(OwnedFd, Namespaces)]) -> Self {
+        if new.contains(Namespaces::MOUNT) {
+            Self::Own
+        } else if joined.iter().any(|(_, kind)| *kind == Namespaces::MOUNT) {
+            Self::Joined
+        } else {
+            Self::Hosts
+        }
+    }
 }
 
 impl Ready<'_> {
@@ -80,10 +94,28 @@ pub(super) struct ReadyHooks<'p> {
 
 /// A step with its paths as C strings and its sources opened.
 pub(super) enum ReadyStep<'p> {
-    Mount { mount: &'p plan::Mount, target: CString, no_links: bool, may_be_proc: bool },
-    Bind { tree: OwnedFd, folder: bool, target: CString, may_be_proc: bool },
-    Device { device: &'p plan::Device, path: CString },
-    Symlink { path: CString, target: CString },
+    Mount {
+        mount: &'p plan::Mount,
+        target: CString,
+        no_links: bool,
+        may_be_proc: bool,
+    },
+    Bind {
+        tree: OwnedFd,
+        folder: bool,
+        target: CString,
+        may_be_proc: bool,
+    },
+    /// `made` is the node where one stands ready.
+    Device {
+        device: &'p plan::Device,
+        path: CString,
+        made: Option<OwnedFd>,
+    },
+    Symlink {
+        path: CString,
+        target: CString,
+    },
     Folder(CString),
     Console,
     Mask(Vec<CString>),
@@ -91,7 +123,10 @@ pub(super) enum ReadyStep<'p> {
     RootAttributes(MountAttributes),
     Hostname(&'p str),
     Domainname(&'p str),
-    Sysctl { path: CString, value: &'p str },
+    Sysctl {
+        path: CString,
+        value: &'p str,
+    },
     Loopback,
     EnterCgroupNamespace,
 }
@@ -113,10 +148,12 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
     if new.contains(Namespaces::USER) != plan.ids.is_some() {
         return Err(bad("ids"));
     }
+    let mounts = Mounts::of(new, &joined);
+    let mut nodes = if mounts == Mounts::Own { device::Nursery::of(plan)? } else { None };
     let mut mappings = Mappings::new(plan.ids.as_ref(), user);
     let steps = plan.steps.iter().map(|step| {
         let op = step.op.as_ref().ok_or_else(|| bad("step"))?;
-        ready(op, &mut mappings)
+        ready(op, &mut mappings, nodes.as_mut())
     });
     let steps = steps.collect::<Result<Vec<_>, _>>()?;
     let masks = steps.iter().any(|step| matches!(step, ReadyStep::Mask(_)));
@@ -134,13 +171,6 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
         .ids
         .as_ref()
         .map_or(in_user_namespace, |ids| ids.outside_user(0).is_some() && ids.outside_group(0).is_some());
-    let mounts = if new.contains(Namespaces::MOUNT) {
-        Mounts::Own
-    } else if joined.iter().any(|(_, kind)| *kind == Namespaces::MOUNT) {
-        Mounts::Joined
-    } else {
-        Mounts::Hosts
-    };
     Ok(Ready {
         mounts,
         root: match mounts {
@@ -162,6 +192,7 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
         root_propagation: root_propagation.map(|kind| (kind, plan.root_propagation_all)),
         steps,
         null: if masks { Some(null_device()?) } else { None },
+        nodes: nodes.map(device::Nursery::into_mount),
         process,
         input,
         init: plan.init,
@@ -204,7 +235,11 @@ pub(super) fn c_strings(operation: Operation, texts: &[String]) -> Result<Vec<CS
     texts.iter().map(|text| c_string(operation, text)).collect()
 }
 
-fn ready<'p>(op: &'p Op, mappings: &mut Mappings) -> Result<ReadyStep<'p>, ExecuteError> {
+fn ready<'p>(
+    op: &'p Op,
+    mappings: &mut Mappings,
+    nodes: Option<&mut device::Nursery<'_>>,
+) -> Result<ReadyStep<'p>, ExecuteError> {
     let below = |path: &str, top: &str| {
         path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
     };
@@ -221,7 +256,11 @@ fn ready<'p>(op: &'p Op, mappings: &mut Mappings) -> Result<ReadyStep<'p>, Execu
             let target = c_string(Operation::Bind, &bind.target)?;
             ReadyStep::Bind { tree, folder, target, may_be_proc: below(&bind.target, "/proc") }
         }
-        Op::Device(device) => ReadyStep::Device { device, path: c_string(Operation::Device, &device.path)? },
+        Op::Device(device) => ReadyStep::Device {
+            device,
+            path: c_string(Operation::Device, &device.path)?,
+            made: nodes.map(|nodes| nodes.node(device)).transpose()?.flatten(),
+        },
         Op::Symlink(link) => ReadyStep::Symlink {
             path: c_string(Operation::Symlink, &link.path)?,
             target: c_string(Operation::Symlink, &link.target)?,
@@ -299,7 +338,8 @@ fn own_stdio(ids: &IdMap, user: u32, stdio: &Stdio) {
     }
 }
 
-fn mount_overlay(overlay: &plan::Overlay) -> Result<OwnedFd, SyscallError> {
+/// The overlay as a detached mount, for whoever attaches it where another runtime looks for its root.
+pub fn mount_overlay(overlay: &plan::Overlay) -> Result<OwnedFd, SyscallError> {
     let lower: Vec<&str> = overlay.lower.iter().map(String::as_str).collect();
     let options: Vec<_> =
         overlay.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_deref())).collect();

@@ -86,7 +86,9 @@ impl<'a> Setup<'a> {
                 }
                 attach(tree.as_fd(), place.as_fd(), *may_be_proc).map_err(one)
             }
-            ReadyStep::Device { device, path } => device::make(self.root, device, path).map_err(one),
+            ReadyStep::Device { device, path, made } => {
+                device::make(self.root, device, path, made.as_ref()).map_err(one)
+            }
             ReadyStep::Symlink { path, target } => self.symlink(path, target).map_err(one),
             ReadyStep::Folder(path) => beneath::folder(self.root, path).map(drop).map_err(one),
             ReadyStep::Console => self.console().map_err(one),

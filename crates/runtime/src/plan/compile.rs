@@ -66,7 +66,7 @@ pub fn compile(spec: &Spec, input: &PlanInput) -> Result<Plan, PlanError> {
     let cgroup = control_group(linux, &input.cgroups)?;
     if namespaces.is_host(NamespaceKind::Mount) {
         without_mounts(linux)?;
-        sysctl::compile(linux, &namespaces, &mut steps)?;
+        sysctl::compile(linux, spec.domainname().as_deref(), &namespaces, &mut steps)?;
     } else {
         let path = cgroup.as_ref().map_or("", |cgroup| cgroup.path.as_str());
         files(spec, linux, &namespaces, &process, (&input.cgroups, path), &mut steps)?;
@@ -106,7 +106,7 @@ fn files(
     if process.cwd != "/" {
         steps.push(Op::Folder(Folder { path: process.cwd.clone() }).into());
     }
-    sysctl::compile(linux, namespaces, steps)?;
+    sysctl::compile(linux, spec.domainname().as_deref(), namespaces, steps)?;
     steps.extend(late);
     label_mounts(linux, steps)?;
     mounts::delayed_readonly(mounts, steps)?;

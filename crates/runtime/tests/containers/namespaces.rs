@@ -48,6 +48,19 @@ fn a_container_in_a_user_namespace_is_root_inside_and_nobody_outside() {
 }
 
 #[test]
+fn devices_in_a_user_namespace_have_the_modes_and_owners_that_were_asked_for() {
+    let Some(mut bundle) = mapped() else { return };
+    // The host has no such path: the node is nobody's but the container's.
+    bundle.spec["linux"]["devices"] = json!([{"path": "/dev/own", "type": "c", "major": 1, "minor": 7, "fileMode": 0o640, "uid": 5, "gid": 6}]);
+    let script = "stat -c '%t:%T %a %u:%g' /dev/own /dev/null; grep -c ' /dev/own .*nosuid.*noexec' /proc/self/mountinfo; \
+                  chmod 600 /dev/null && echo mine; echo x >/dev/null; grep -c ' / / ' /proc/self/mountinfo";
+    let outcome = bundle.run(&["sh", "-c", script]);
+    assert_eq!(outcome.stdout, "1:7 640 5:6\n1:3 666 0:0\n1\nmine\n1\n", "{outcome:?}");
+    let host = fs::metadata("/dev/null").expect("the host's");
+    assert_eq!(host.mode() & 0o777, 0o666, "the host's node is another one");
+}
+
+#[test]
 fn limits_and_another_user_work_in_a_user_namespace() {
     let Some(mut bundle) = mapped() else { return };
     bundle.spec["process"]["user"] = json!({"uid": 1000, "gid": 1000, "additionalGids": [5]});

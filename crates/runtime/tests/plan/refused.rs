@@ -86,3 +86,14 @@ fn what_would_reach_beyond_the_container_is_refused() {
         assert!(with(pointer, &value).is_err(), "{pointer} {value}");
     }
 }
+
+#[test]
+fn a_domain_name_that_a_kernel_parameter_sets_to_something_else_is_refused() {
+    for (parameter, fits) in [("here.example", true), ("there.example", false)] {
+        let mut spec = smallest();
+        spec["domainname"] = json!("here.example");
+        spec["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({"type": "uts"}));
+        spec["linux"]["sysctl"] = json!({"kernel.domainname": parameter});
+        assert_eq!(plan(&spec, unified()).is_ok(), fits, "{parameter}");
+    }
+}

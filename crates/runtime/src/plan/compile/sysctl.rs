@@ -20,8 +20,10 @@ const IPC: [&str; 8] = [
     "kernel/shm_rmid_forced",
 ];
 
+/// The parameters of `linux.sysctl`. `domainname` is the spec's own, which one of them sets too: two values are refused.
 pub(super) fn compile(
     linux: &Linux,
+    domainname: Option<&str>,
     namespaces: &Namespaces,
     steps: &mut Vec<Step>,
 ) -> Result<(), PlanError> {
@@ -38,7 +40,9 @@ pub(super) fn compile(
         } else {
             return Err(refused());
         };
-        if namespaces.is_host(owner) || value.contains(['\0', '\n']) || value.len() > 4096 {
+        let two_names =
+            owner == NamespaceKind::Uts && domainname.is_some_and(|name| !name.is_empty() && name != value);
+        if two_names || namespaces.is_host(owner) || value.contains(['\0', '\n']) || value.len() > 4096 {
             return Err(refused());
         }
         steps.push(Op::Sysctl(Sysctl { path, value: value.clone() }).into());
