@@ -9,6 +9,7 @@ use gantry_linux::path::read_bounded;
 use gantry_runtime::cgroup;
 use gantry_runtime::plan::{self, Plan, PlanInput, Root, Rootfs};
 use gantry_runtime::seccomp;
+use gantry_runtime::systemd::{self, Scope};
 use gantry_runtime::user::{self, UserDatabases};
 use gantry_types::USER_DATABASE_BYTES_MAX;
 use oci_spec::runtime::{Capability, Process, Spec};
@@ -27,6 +28,8 @@ pub(crate) struct Bundle {
     pub(crate) rootfs: PathBuf,
     pub(crate) spec: Spec,
     pub(crate) plan: Plan,
+    /// The unit that holds it, where systemd makes control groups.
+    pub(crate) scope: Option<Scope>,
 }
 
 /// Reads and compiles the bundle of a `create` or `run`.
@@ -37,7 +40,11 @@ pub(crate) fn load(options: &Create, globals: &Globals, report: &Report) -> Resu
     let mut spec = read(&config, report)?;
     check_version(spec.version())?;
     let rootfs = rootfs(&spec, &path)?;
-    complete(&mut spec, options, globals)?;
+    let scope = complete(&mut spec, options, globals)?;
+    let cgroups = cgroup::Host::read()?;
+    if scope.is_some() {
+        systemd::check(&cgroups)?;
+    }
     if let Some(process) = spec.process_mut() {
         add_home(process, &rootfs)?;
         pass_listeners(process);
@@ -45,7 +52,7 @@ pub(crate) fn load(options: &Create, globals: &Globals, report: &Report) -> Resu
     let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let input = PlanInput {
         rootfs: Rootfs { root: Some(Root::Folder(text("root.path", &rootfs)?)), id_mapped: false },
-        cgroups: cgroup::Host::read()?,
+        cgroups,
         init: false,
         filter: filter.map(seccomp::compile).transpose()?,
         passed: Vec::new(),
@@ -53,7 +60,7 @@ pub(crate) fn load(options: &Create, globals: &Globals, report: &Report) -> Resu
         bundle: text("bundle", &path)?,
     };
     let plan = plan::compile(&spec, &input)?;
-    Ok(Bundle { path, rootfs, spec, plan })
+    Ok(Bundle { path, rootfs, spec, plan, scope })
 }
 
 /// Reads a spec.
@@ -144,16 +151,18 @@ fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// What runc's callers leave out: every container has a control group of its own, named after it.
-fn complete(spec: &mut Spec, options: &Create, globals: &Globals) -> Result<(), Failure> {
-    let Some(linux) = spec.linux_mut() else { return Ok(()) };
+/// What runc's callers leave out: every container has a control group of its own, named after it. With systemd it is
+/// the folder of the scope that is returned.
+fn complete(spec: &mut Spec, options: &Create, globals: &Globals) -> Result<Option<Scope>, Failure> {
+    let Some(linux) = spec.linux_mut() else { return Ok(None) };
     let path = linux.cgroups_path().as_ref().map(|path| path.to_string_lossy()).unwrap_or_default();
     if globals.systemd_cgroup {
-        let why = "this runtime makes control groups itself; set the engine's cgroup driver to cgroupfs";
-        return Err(Failure::Unavailable { what: "the systemd cgroup driver", why: why.to_owned() });
+        let scope = Scope::parse(&path, &options.id)?;
+        linux.set_cgroups_path(Some(scope.folder().into()));
+        return Ok(Some(scope));
     }
     linux.set_cgroups_path(Some(cgroup::folder(&path, &options.id)?.into()));
-    Ok(())
+    Ok(None)
 }
 
 fn text(field: &'static str, path: &Path) -> Result<String, Failure> {
@@ -207,8 +216,14 @@ mod tests {
         let mut spec = Spec::default();
         spec.set_linux(Some(oci_spec::runtime::Linux::default()));
         let options = Create { id: "c1".into(), ..Create::default() };
-        complete(&mut spec, &options, &Globals::default()).expect("a path");
-        let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
-        assert_eq!(path, Some("/c1".into()));
+        let path_of = |globals: &Globals| {
+            let mut spec = spec.clone();
+            let scope = complete(&mut spec, &options, globals).expect("a path");
+            (spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone()), scope)
+        };
+        assert_eq!(path_of(&Globals::default()), (Some("/c1".into()), None));
+        let (path, scope) = path_of(&Globals { systemd_cgroup: true, ..Globals::default() });
+        assert_eq!(path, Some("/system.slice/gantry-c1.scope".into()));
+        assert_eq!(scope.expect("a scope").unit, "gantry-c1.scope");
     }
 }

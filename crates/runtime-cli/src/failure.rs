@@ -10,6 +10,7 @@ use gantry_runtime::cgroup::{CgroupError, CgroupPlanError};
 use gantry_runtime::execute::{ExecuteError, Operation};
 use gantry_runtime::plan::PlanError;
 use gantry_runtime::seccomp::SeccompError;
+use gantry_runtime::systemd::{ScopeError, SystemdError};
 use gantry_types::{Class, Classified};
 
 use crate::record::Status;
@@ -97,6 +98,12 @@ pub(crate) enum Failure {
     /// The limits cannot be expressed on this host's control groups.
     #[error("the control group cannot be planned")]
     Limits(#[from] CgroupPlanError),
+    /// systemd did not do its part.
+    #[error("the control group driver systemd")]
+    Systemd(#[from] SystemdError),
+    /// The path means no unit of systemd's.
+    #[error("the control group driver systemd")]
+    Scope(#[from] ScopeError),
     /// The kernel refused.
     #[error("the kernel refused")]
     Kernel(#[source] SyscallError),
@@ -179,6 +186,8 @@ impl Classified for Failure {
             Self::Execute(error) => error.class(),
             Self::Cgroup(error) => error.class(),
             Self::Limits(error) => error.class(),
+            Self::Systemd(error) => error.class(),
+            Self::Scope(error) => error.class(),
             Self::Kernel(_) | Self::Program { .. } => Class::Internal,
             Self::Unavailable { .. } => Class::Unimplemented,
         }
@@ -200,6 +209,8 @@ impl Classified for Failure {
             Self::Execute(error) => error.reason(),
             Self::Cgroup(error) => error.reason(),
             Self::Limits(error) => error.reason(),
+            Self::Systemd(error) => error.reason(),
+            Self::Scope(error) => error.reason(),
             Self::Kernel(_) => "KERNEL_REFUSED",
             Self::Unavailable { .. } => "UNAVAILABLE",
             Self::Program { .. } => "PROGRAM_FAILED",

@@ -17,6 +17,7 @@ mod output;
 mod posture;
 mod record;
 mod report;
+mod scope;
 
 use std::process::ExitCode;
 

@@ -31,6 +31,9 @@ pub(crate) struct Record {
     pub(crate) created: String,
     /// Who made it.
     pub(crate) owner: String,
+    /// The unit that holds it, where systemd made its control group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
 }
 
 /// Where in its life a container is (runtime-spec, runtime.md "State"), and runc's `paused`.
@@ -136,6 +139,7 @@ mod tests {
             annotations: BTreeMap::new(),
             created: "2026-01-01T00:00:00Z".to_owned(),
             owner: "root".to_owned(),
+            scope: None,
         }
     }
 

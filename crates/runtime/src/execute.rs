@@ -41,7 +41,8 @@ use gantry_linux::{Errno, Pid, SyscallError};
 pub use created::{Created, Running};
 pub use error::{ExecuteError, Failure, Operation};
 pub use gate::{Gate, open_gate};
-pub use hook::{poststart, poststop};
+pub use hook::{at_create, poststart, poststop};
+pub use prepare::mount_overlay;
 
 use self::created::{Asked, Unstarted};
 use self::handshake::Word;
@@ -100,6 +101,8 @@ pub struct Input {
     pub no_pivot: bool,
     /// Whether it keeps the creator's session keyring.
     pub keep_keyring: bool,
+    /// Whether a service manager has made the folders of its control group.
+    pub cgroup_is_there: bool,
 }
 
 impl From<Stdio> for Input {
@@ -113,6 +116,7 @@ impl From<Stdio> for Input {
             oom_score_adj: Some(0),
             no_pivot: false,
             keep_keyring: false,
+            cgroup_is_there: false,
         }
     }
 }
@@ -131,7 +135,8 @@ pub fn create(plan: &Plan, input: impl Into<Input>) -> Result<Created, ExecuteEr
     let (words, gated) = (Words::of(plan)?, input.gate.is_some());
     let oom_score_adj = oom_score(asked, &input);
     // Before everything else, because it may be bound into the container.
-    let cgroup = plan.cgroup.as_ref().map(Cgroup::create).transpose().map_err(|error| of_cgroup(&error))?;
+    let make = if input.cgroup_is_there { Cgroup::adopt } else { Cgroup::create };
+    let cgroup = plan.cgroup.as_ref().map(make).transpose().map_err(|error| of_cgroup(&error))?;
     let cgroup = Unstarted(cgroup);
     let mut ready = prepare::prepare(plan, input)?;
     ready.doors = cgroup.0.as_ref().map(Cgroup::doors).transpose().map_err(|error| of_cgroup(&error))?;

@@ -10,4 +10,6 @@ pub mod seccomp;
 #[cfg(feature = "plan")]
 pub mod spec;
 #[cfg(feature = "plan")]
+pub mod systemd;
+#[cfg(feature = "plan")]
 pub mod user;

@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::options::{Create, Globals};
 use crate::record::{OCI_VERSION, Record, start_of};
 use crate::report::Report;
+use crate::scope::{self, Begun};
 
 /// Who starts the container, and so what it waits on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,10 +99,14 @@ fn set_up(
         StartedBy::Another => input.gate = Some(Gate::make(folder.as_fd())?),
         StartedBy::Same => input.orphan = true,
     }
-    let created = execute::create(&bundle.plan, input)?;
+    let begun =
+        bundle.scope.as_ref().map(|scope| scope::begin(scope, &options.id, &bundle.plan)).transpose()?;
+    input.cgroup_is_there = begun.is_some();
+    let created = execute::create(begun.as_ref().map_or(&bundle.plan, |begun| &begun.plan), input)?;
     record.pid = created.pid().as_raw();
     record.started_ticks = start_of(created.pid()).unwrap_or_default();
     folder.keep_record(&record)?;
+    begun.map_or(Ok(()), Begun::settle)?;
     Ok(created)
 }
 
@@ -153,6 +158,7 @@ fn record(options: &Create, bundle: &Bundle) -> Record {
         annotations: bundle.spec.annotations().clone().unwrap_or_default().into_iter().collect(),
         created: Timestamp::now().to_string(),
         owner: owner(),
+        scope: bundle.scope.as_ref().map(|scope| scope.unit.clone()),
     }
 }
 

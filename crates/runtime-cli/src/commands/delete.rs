@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::options::Delete;
 use crate::record::{Record, Status};
 use crate::report::Report;
+use crate::scope;
 
 /// How long a killed process may take to go: unmounting takes time.
 const GONE_DEADLINE: Duration = Duration::from_secs(10);
@@ -69,14 +70,15 @@ pub(super) fn clean_up(folder: Folder, report: &Report) -> Result<(), Failure> {
         // Nothing was made before the plan was kept.
         Err(_) => Ok(None),
     };
-    let removed = cgroup.and_then(|cgroup| {
+    let unit = folder.record()?.and_then(|record| record.scope);
+    let removed = cgroup.map_err(Failure::from).and_then(|cgroup| {
         let Some(cgroup) = cgroup else { return Ok(()) };
-        cgroup.kill().and_then(|()| cgroup.remove())
+        cgroup.kill()?;
+        unit.as_deref().map_or(Ok(()), scope::end)?;
+        Ok(cgroup.remove()?)
     });
-    if let Err(error) = removed {
-        // The folder stays: it is what leads to the control group.
-        return Err(error.into());
-    }
+    // When it failed the folder stays: it is what leads to the control group.
+    removed?;
     let folder_removed = folder.remove();
     if let Some(hooks) = plan.ok().and_then(|plan| plan.hooks) {
         for error in execute::poststop(&hooks) {

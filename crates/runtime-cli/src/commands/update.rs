@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::options::Update;
 use crate::record::{Record, Status};
 use crate::report::Report;
+use crate::scope;
 
 pub(super) fn update(options: &Update, containers: &Containers, report: &Report) -> Outcome {
     let (folder, record) = containers.find(&options.id)?;
@@ -32,6 +33,9 @@ pub(super) fn update(options: &Update, containers: &Containers, report: &Report)
     let current = current(&folder, &record, report)?;
     let wanted = cgroup::merge(&current, &change(options)?);
     let update = cgroup::update(&current, &wanted, &format!("/{}", group.path), &Host::read()?)?;
+    if let Some(unit) = &record.scope {
+        scope::limit(unit, &update)?;
+    }
     cgroup.update(&update)?;
     folder.keep_resources(&wanted)?;
     Ok(None)

@@ -25,6 +25,15 @@ pub struct Cgroup {
     unified: Option<OwnedFd>,
 }
 
+/// Who makes its folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// We do.
+    Own,
+    /// A service manager did.
+    Given,
+}
+
 /// One folder of it.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -58,9 +67,18 @@ impl Cgroup {
     /// anew; after a failure nothing of the container is left. Changes the process's umask meanwhile: a chmod of
     /// every folder costs as much as making one.
     pub fn create(plan: &CgroupPlan) -> Result<Self, CgroupError> {
+        Self::set_up(plan, Origin::Own)
+    }
+
+    /// As [`Cgroup::create`], for folders that a service manager has made, with somebody in them.
+    pub fn adopt(plan: &CgroupPlan) -> Result<Self, CgroupError> {
+        Self::set_up(plan, Origin::Given)
+    }
+
+    fn set_up(plan: &CgroupPlan, origin: Origin) -> Result<Self, CgroupError> {
         let mut made = Self { path: plan.path.as_str().into(), places: places(plan), unified: None };
         let umask = set_umask(FOLDER_UMASK);
-        let result = made.make(plan);
+        let result = made.make(plan, origin);
         set_umask(umask);
         match result {
             Ok(()) => Ok(made),
@@ -103,11 +121,12 @@ impl Cgroup {
         Ok(())
     }
 
-    fn make(&mut self, plan: &CgroupPlan) -> Result<(), CgroupError> {
+    fn make(&mut self, plan: &CgroupPlan, origin: Origin) -> Result<(), CgroupError> {
         for folder in &plan.folders {
             let path = format!("{}/{}", folder.mountpoint, plan.path);
             let made = make_folder(&path).or_else(|error| match error.errno {
                 Errno::NOENT => make_above(folder, &plan.path).and_then(|()| make_folder(&path)),
+                Errno::EXIST if origin == Origin::Given => Ok(()),
                 Errno::EXIST => super::end::remove_tree(&path).and_then(|()| make_folder(&path)),
                 _ => Err(error),
             });

@@ -1,0 +1,91 @@
+//! How a container comes into a scope of systemd's, and out of it. The scope is there before the container, with a
+//! placeholder in it; the container is born in it, and then the placeholder goes. Because that one counts as a process,
+//! the number of processes is limited last.
+
+use gantry_runtime::cgroup::{Cgroup, CgroupPlan, CgroupUpdate, Folder};
+use gantry_runtime::plan::Plan;
+use gantry_runtime::systemd::{Placeholder, Scope, Systemd, SystemdError};
+
+use crate::failure::Failure;
+
+/// The file of the limit that comes last.
+const PROCESSES: &str = "pids.max";
+
+/// A scope that is there for a container that is not yet.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The plan without what comes last.
+    pub(crate) plan: Plan,
+    /// What comes last.
+    last: CgroupUpdate,
+    unit: String,
+    systemd: Systemd,
+    placeholder: Placeholder,
+}
+
+/// Makes the scope of a container with its limits.
+pub(crate) fn begin(scope: &Scope, id: &str, plan: &Plan) -> Result<Begun, Failure> {
+    let mut plan = plan.clone();
+    let mut systemd = Systemd::connect()?;
+    let placeholder = Placeholder::start().map_err(|source| SystemdError::Placeholder { source })?;
+    let group = plan.cgroup.get_or_insert_default();
+    systemd.start(scope, &format!("container {id}"), &group.folders, &placeholder)?;
+    let last = take_last(group);
+    Ok(Begun { plan, last, unit: scope.unit.clone(), systemd, placeholder })
+}
+
+impl Begun {
+    /// The container is in the scope: the placeholder goes, and the last limit is set.
+    pub(crate) fn settle(self) -> Result<(), Failure> {
+        let Self { plan, last, unit, mut systemd, placeholder } = self;
+        drop(placeholder);
+        if last.is_empty() {
+            return Ok(());
+        }
+        systemd.limit(&unit, &last.folders)?;
+        if let Some(group) = &plan.cgroup {
+            // systemd writes it a moment later; the container may begin before.
+            Cgroup::open(group)?.update(&last)?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends the scope of a container whose processes are gone.
+pub(crate) fn end(unit: &str) -> Result<(), Failure> {
+    Ok(Systemd::connect()?.stop(unit)?)
+}
+
+/// Tells systemd the limits of an update.
+pub(crate) fn limit(unit: &str, update: &CgroupUpdate) -> Result<(), Failure> {
+    Ok(Systemd::connect()?.limit(unit, &update.folders)?)
+}
+
+fn take_last(group: &mut CgroupPlan) -> CgroupUpdate {
+    let mut folders = Vec::new();
+    for folder in &mut group.folders {
+        let (last, first) = folder.writes.drain(..).partition(|write| write.file == PROCESSES);
+        folder.writes = first;
+        folders.push(Folder { writes: last, ..folder.clone() });
+    }
+    folders.retain(|folder| !folder.writes.is_empty());
+    CgroupUpdate { path: group.path.clone(), folders, device_filter: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_runtime::cgroup::Write;
+
+    #[test]
+    fn the_number_of_processes_comes_last() {
+        let write = |file: &str| Write { file: file.to_owned(), value: "1".to_owned(), ..Write::default() };
+        let writes = vec![write("memory.max"), write(PROCESSES)];
+        let folder = Folder { mountpoint: "/c".to_owned(), writes, ..Folder::default() };
+        let mut group = CgroupPlan { path: "a/b".to_owned(), folders: vec![folder], ..CgroupPlan::default() };
+        let last = take_last(&mut group);
+        assert_eq!(group.folders[0].writes, [write("memory.max")]);
+        assert_eq!((last.path.as_str(), &*last.folders[0].writes), ("a/b", &[write(PROCESSES)][..]));
+        assert!(take_last(&mut group).is_empty());
+    }
+}
