@@ -2,6 +2,7 @@
 //! before a command of the container's, options before or after the id, `--option value` or `--option=value`.
 //! Everything after the first word of `exec`'s command belongs to that.
 
+mod checkpoint;
 mod words;
 
 use std::ffi::OsString;
@@ -12,7 +13,9 @@ use lexopt::{Arg, Parser};
 
 use self::words::{duration, number, path, text};
 use crate::failure::Failure;
-use crate::options::{Create, Delete, Events, Exec, Globals, Kill, Listing, Template, Update};
+use crate::options::{
+    Checkpoint, Create, Delete, Events, Exec, Globals, Kill, Listing, Restore, Template, Update,
+};
 use crate::report::Format;
 
 /// One call of the program.
@@ -41,6 +44,8 @@ pub(crate) enum Command {
     Update(Update),
     Events(Events),
     Spec(Template),
+    Checkpoint(Checkpoint),
+    Restore(Restore),
     Features,
 }
 
@@ -132,10 +137,8 @@ impl Reader {
                 self.rest(|_, _| Ok(false))?.none()?;
                 Command::Features
             }
-            "checkpoint" | "restore" => {
-                let why = "this version does not have them".to_owned();
-                return Err(Failure::Unavailable { what: "checkpoint and restore", why });
-            }
+            "checkpoint" => Command::Checkpoint(self.checkpoint()?),
+            "restore" => Command::Restore(self.restore()?),
             "help" => Command::Help,
             "version" => Command::Version,
             other => return Err(Failure::usage(format!("unknown command {other:?}"))),
@@ -167,7 +170,7 @@ impl Reader {
             }
             "rootless" => globals.rootless = text(parser)? == "true",
             "help" => self.help = true,
-            "criu" => drop(path(parser)?),
+            "criu" => globals.criu = Some(path(parser)?).filter(|path| path.is_absolute()),
             _ => return Ok(false),
         }
         Ok(true)

@@ -1,6 +1,7 @@
 //! A file per command, each a use case that reads from top to bottom; here is which one runs, and what several
 //! of them ask of a container.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -11,6 +12,7 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -46,7 +48,9 @@ pub(crate) fn run(command: Command, globals: &Globals, report: &Report) -> Resul
         Command::Update(options) => update::update(&options, &containers, report),
         Command::Events(options) => events::events(&options, &containers),
         Command::Spec(options) => spec::spec(&options),
-        Command::Features => features::features(),
+        Command::Checkpoint(options) => checkpoint::checkpoint(&options, globals, &containers, report),
+        Command::Restore(options) => restore::restore(&options, globals, &containers, report),
+        Command::Features => features::features(globals),
     }
     .map(|code| code.unwrap_or(0))
 }

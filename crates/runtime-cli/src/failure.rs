@@ -123,6 +123,19 @@ pub(crate) enum Failure {
         /// How it ended.
         status: String,
     },
+    /// There is no CRIU on this machine.
+    #[error("checkpoint and restore are not available: no criu in PATH")]
+    NoCriu,
+    /// CRIU could not do it.
+    #[error("criu could not {action} the container, and says why in {}: {message}", log.display())]
+    Criu {
+        /// What it was to do.
+        action: &'static str,
+        /// The end of its log, in one line.
+        message: String,
+        /// The whole log.
+        log: PathBuf,
+    },
 }
 
 impl Failure {
@@ -158,6 +171,11 @@ impl Failure {
         if let Self::Execute(error) = self {
             line.push_str(customary(error));
         }
+        if let Some(hint) = self.hint() {
+            line.push_str(" (");
+            line.push_str(&hint);
+            line.push(')');
+        }
         line
     }
 }
@@ -180,7 +198,9 @@ impl Classified for Failure {
             }
             Self::UnknownContainer { .. } => Class::NotFound,
             Self::Exists { .. } => Class::AlreadyExists,
-            Self::NotRunning | Self::WrongStatus { .. } | Self::File { .. } => Class::FailedPrecondition,
+            Self::NotRunning | Self::WrongStatus { .. } | Self::File { .. } | Self::NoCriu => {
+                Class::FailedPrecondition
+            }
             Self::Plan(error) => error.class(),
             Self::Seccomp(error) => error.class(),
             Self::Execute(error) => error.class(),
@@ -188,7 +208,7 @@ impl Classified for Failure {
             Self::Limits(error) => error.class(),
             Self::Systemd(error) => error.class(),
             Self::Scope(error) => error.class(),
-            Self::Kernel(_) | Self::Program { .. } => Class::Internal,
+            Self::Kernel(_) | Self::Program { .. } | Self::Criu { .. } => Class::Internal,
             Self::Unavailable { .. } => Class::Unimplemented,
         }
     }
@@ -214,7 +234,21 @@ impl Classified for Failure {
             Self::Kernel(_) => "KERNEL_REFUSED",
             Self::Unavailable { .. } => "UNAVAILABLE",
             Self::Program { .. } => "PROGRAM_FAILED",
+            Self::NoCriu => "CRIU_MISSING",
+            Self::Criu { .. } => "CRIU_FAILED",
         }
+    }
+
+    /// Of this program's own failures and systemd's alone: what the library's other errors advise is meant for the
+    /// daemon's users.
+    fn hint(&self) -> Option<String> {
+        if let Self::Systemd(error) = self {
+            return error.hint();
+        }
+        if let Self::Scope(error) = self {
+            return error.hint();
+        }
+        matches!(self, Self::NoCriu).then(|| "install criu, or name it with --criu".to_owned())
     }
 }
 
@@ -234,5 +268,16 @@ mod tests {
         let gone = Failure::UnknownContainer { id: "x".into() };
         assert!(gone.line().contains("does not exist"));
         assert_eq!(Failure::NotRunning.line(), "container not running");
+    }
+
+    #[test]
+    fn a_missing_criu_says_what_to_do_and_a_failing_one_where_to_look() {
+        assert!(Failure::NoCriu.line().ends_with("(install criu, or name it with --criu)"));
+        let (message, log) = ("Error (x): no".to_owned(), "/w/dump.log".into());
+        let line = Failure::Criu { action: "checkpoint", message, log }.line();
+        assert_eq!(
+            line,
+            "criu could not checkpoint the container, and says why in /w/dump.log: Error (x): no"
+        );
     }
 }

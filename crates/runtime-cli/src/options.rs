@@ -21,6 +21,8 @@ pub(crate) struct Globals {
     pub(crate) systemd_cgroup: bool,
     /// Whether control groups that may not be made are done without.
     pub(crate) rootless: bool,
+    /// The CRIU program; the one in `PATH` if absent.
+    pub(crate) criu: Option<PathBuf>,
 }
 
 impl Default for Globals {
@@ -32,6 +34,7 @@ impl Default for Globals {
             debug: false,
             systemd_cgroup: false,
             rootless: false,
+            criu: None,
         }
     }
 }
@@ -138,4 +141,61 @@ pub(crate) struct Update {
 pub(crate) struct Template {
     pub(crate) bundle: Option<PathBuf>,
     pub(crate) rootless: bool,
+}
+
+/// What `checkpoint` and `restore` have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Images {
+    /// Where the images are; `checkpoint` in the current folder if absent.
+    pub(crate) path: Option<PathBuf>,
+    /// Where CRIU works and logs; beside the images if absent.
+    pub(crate) work: Option<PathBuf>,
+    pub(crate) tcp_established: bool,
+    pub(crate) ext_unix_sk: bool,
+    pub(crate) shell_job: bool,
+    pub(crate) file_locks: bool,
+    /// Pages that the images of a parent have too are removed from those.
+    pub(crate) auto_dedup: bool,
+    pub(crate) cgroup_mode: CgroupMode,
+    /// The network namespace's contents are left out.
+    pub(crate) empty_network: bool,
+}
+
+/// What becomes of the control groups that are made inside the container, and of their limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum CgroupMode {
+    /// Nothing.
+    Ignore,
+    /// Limits of those that are missing are restored.
+    #[default]
+    Soft,
+    /// Limits of all are.
+    Full,
+    /// None may be there already.
+    Strict,
+}
+
+/// `checkpoint`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Checkpoint {
+    pub(crate) id: String,
+    pub(crate) images: Images,
+    /// The images of an earlier checkpoint, seen from the folder of these.
+    pub(crate) parent: Option<PathBuf>,
+    /// The container goes on.
+    pub(crate) leave_running: bool,
+    /// Memory alone, while the container goes on.
+    pub(crate) pre_dump: bool,
+    pub(crate) tcp_skip_in_flight: bool,
+    pub(crate) link_remap: bool,
+}
+
+/// `restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Restore {
+    /// What a restored container has as any other.
+    pub(crate) create: Create,
+    pub(crate) images: Images,
+    pub(crate) lsm_profile: Option<String>,
+    pub(crate) lsm_mount_context: Option<String>,
 }

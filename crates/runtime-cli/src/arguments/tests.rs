@@ -90,3 +90,31 @@ fn what_means_nothing_is_refused() {
     assert!(refused("list a").contains("unexpected"));
     assert!(refused("create --preserve-fds x c1").contains("number"));
 }
+
+#[test]
+fn a_checkpoint_and_a_restore_are_read_as_containerd_writes_them() {
+    let line = "checkpoint --image-path /i --work-path=/w --tcp-established --leave-running \
+                --manage-cgroups-mode ignore --empty-ns network --parent-path ../before c1";
+    let Command::Checkpoint(checkpoint) = parsed(line).command else { panic!("not a checkpoint") };
+    assert_eq!((checkpoint.id.as_str(), checkpoint.parent), ("c1", Some(PathBuf::from("../before"))));
+    assert!(checkpoint.leave_running && !checkpoint.pre_dump);
+    let images = checkpoint.images;
+    assert_eq!((images.path, images.work), (Some("/i".into()), Some("/w".into())));
+    assert!(images.tcp_established && images.empty_network);
+    assert_eq!(images.cgroup_mode, crate::options::CgroupMode::Ignore);
+    let line = "restore --bundle /b --image-path /i --no-subreaper --detach --pid-file /p c2 --no-pivot";
+    let Command::Restore(restore) = parsed(line).command else { panic!("not a restore") };
+    assert_eq!((restore.create.id.as_str(), restore.create.detach), ("c2", true));
+    assert_eq!(restore.create.bundle, Some("/b".into()));
+    assert_eq!(restore.images.path, Some("/i".into()));
+}
+
+#[test]
+fn what_needs_a_server_of_pages_is_refused() {
+    for option in ["--lazy-pages", "--page-server 127.0.0.1:1", "--status-fd 3"] {
+        assert!(refused(&format!("checkpoint {option} c1")).contains("not available"), "{option}");
+    }
+    assert!(parsed("checkpoint --lazy-pages=false c1").command.code_of_failure() == 1);
+    assert!(refused("checkpoint --parent-path /absolute c1").contains("--parent-path"));
+    assert!(refused("restore --empty-ns pid c1").contains("--empty-ns"));
+}

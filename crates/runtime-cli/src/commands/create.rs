@@ -83,7 +83,7 @@ fn set_up(
     folder: &Folder,
     started_by: StartedBy,
 ) -> Result<Created, Failure> {
-    let mut record = record(options, bundle);
+    let mut record = record_of(options, bundle);
     // Hooks may ask for the state while the container is being made.
     if bundle.plan.hooks.is_some() {
         folder.keep_record(&record)?;
@@ -147,7 +147,8 @@ pub(super) fn has_terminal(bundle: &Bundle) -> bool {
     bundle.plan.process.as_ref().is_some_and(|process| process.terminal.is_some())
 }
 
-fn record(options: &Create, bundle: &Bundle) -> Record {
+/// The record of a container whose process is not there yet.
+pub(super) fn record_of(options: &Create, bundle: &Bundle) -> Record {
     Record {
         oci_version: OCI_VERSION.to_owned(),
         id: options.id.clone(),

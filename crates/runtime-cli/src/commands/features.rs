@@ -1,8 +1,10 @@
 //! `features`: what this runtime knows (runtime-spec, features.md). Only what is carried out is listed.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Outcome;
+use crate::criu::Criu;
+use crate::options::Globals;
 use crate::output;
 use crate::record::OCI_VERSION;
 
@@ -61,7 +63,7 @@ const MOUNT_OPTIONS: &[&str] = &[
     "slave",
 ];
 
-pub(super) fn features() -> Outcome {
+pub(super) fn features(globals: &Globals) -> Outcome {
     let capabilities: Vec<&str> = gantry_runtime::spec::CapabilitySet::ALL.names().collect();
     output::pretty(&json!({
         "ociVersionMin": "1.0.0",
@@ -86,7 +88,25 @@ pub(super) fn features() -> Outcome {
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}}
-        }
+        },
+        "annotations": annotations(globals)
     }))?;
     Ok(None)
+}
+
+/// What is there only where CRIU is installed, under runc's name and ours. Whether it can work with this kernel only
+/// `criu check` tells.
+fn annotations(globals: &Globals) -> Value {
+    match Criu::find(globals.criu.as_deref()).and_then(|criu| criu.describe()) {
+        Ok((version, features)) => {
+            let yes_or_no = |has: Option<bool>| has.unwrap_or(false).to_string();
+            let release = format!("{}.{}.{}", version.major, version.minor, version.patch.unwrap_or(0));
+            json!({
+                "org.opencontainers.runc.checkpoint.enabled": "true",
+                "gantry.criu.version": release,
+                "gantry.criu.pre-dump": yes_or_no(features.memory_tracking)
+            })
+        }
+        Err(_) => json!({"org.opencontainers.runc.checkpoint.enabled": "false"}),
+    }
 }

@@ -22,6 +22,8 @@ usage: gantry-runtime [GLOBAL OPTIONS] COMMAND [OPTIONS] CONTAINER
   resume     let them go on
   update     change limits
   events     print statistics and out-of-memory events
+  checkpoint write a container's processes to a folder, through CRIU
+  restore    make a container from that folder
   spec       write a config.json to begin with
   features   print what this runtime knows
 
@@ -31,6 +33,7 @@ global options:
   --log-format FORMAT  text or json
   --debug              log decisions too
   --cgroup-manager M   cgroupfs; the systemd driver is refused
+  --criu FILE          the CRIU program; otherwise the one in PATH
   --rootless BOOL      control groups that may not be made are done without
 ";
 

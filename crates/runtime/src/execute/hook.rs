@@ -75,8 +75,8 @@ pub fn poststop(hooks: &Hooks) -> Vec<ExecuteError> {
 }
 
 /// Runs the hooks on the host between the making of the process and its change of root, up to the first that
-/// fails.
-pub(super) fn at_create(hooks: &Hooks, pid: Pid) -> Result<(), ExecuteError> {
+/// fails. [`super::create`] does it by itself; it is here for who makes a container's process otherwise.
+pub fn at_create(hooks: &Hooks, pid: Pid) -> Result<(), ExecuteError> {
     let mut all = hooks.prestart.iter().chain(&hooks.create_runtime);
     all.try_for_each(|hook| on_host(hook, hooks, "creating", Some(pid)))
 }
