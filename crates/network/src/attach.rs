@@ -17,9 +17,10 @@ use rtnetlink::packet_route::link::{
     InfoData, InfoVeth, IpVlanMode, LinkAttribute, LinkMessage, MacVlanMode,
 };
 use rtnetlink::{LinkBridgePort, LinkIpVlan, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rustix::net::netdevice;
 
 use crate::bridge::{Bridge, remove_link};
-use crate::error::{Attempt, NetworkError, Result};
+use crate::error::{Attempt, NetworkError, Result, syscall};
 use crate::host::Host;
 use crate::namespace::Netns;
 use crate::netlink::route::{self, Batch};
@@ -98,9 +99,9 @@ impl Host {
         netns: &mut Netns,
         interface: &Interface,
     ) -> Result<()> {
-        let index = netns.prepare(interface)?;
+        netns.set_ipv6(interface.ipv6())?;
         let attempt = || Attempt::MakePair { host: port.clone(), inside: interface.name.clone() };
-        let mut inside = inside(interface, index, netns);
+        let mut inside = inside(interface, netns);
         if let Some(mac) = interface.mac {
             inside = inside.address(mac.octets().to_vec());
         }
@@ -119,14 +120,7 @@ impl Host {
         batch.make(Message::NewLink(pair.build()), attempt());
         batch.change(Message::NewLink(hairpin), Attempt::ChangeLink(port.clone()));
         self.with(Family::Route, |connection| batch.send(connection))?;
-        let configured = match netns.configure(index, interface, Some(bridge)) {
-            // It has another index than it was asked to have.
-            Err(error) if error.errno() == Some(Errno::NODEV) => netns
-                .index_of(&interface.name)
-                .and_then(|index| netns.configure(index, interface, Some(bridge))),
-            other => other,
-        };
-        configured.inspect_err(|_| drop(self.detach(port)))
+        netns.configure(interface, Some(bridge)).inspect_err(|_| drop(self.detach(port)))
     }
 
     /// Gives a namespace a link on a link of the host's. The kernel may lack the kind.
@@ -137,12 +131,12 @@ impl Host {
         netns: &mut Netns,
         interface: &Interface,
     ) -> Result<()> {
-        let index = netns.prepare(interface)?;
+        netns.set_ipv6(interface.ipv6())?;
         let attempt = Attempt::MakeChild { parent: parent.clone(), inside: interface.name.clone() };
         let answer = self.with(Family::Route, |connection| {
             let parent = route::link(connection, parent)?
                 .ok_or_else(|| NetworkError::LinkMissing { link: parent.clone() })?;
-            let mut link = child(mode, parent.header.index, interface, index, netns);
+            let mut link = child(mode, parent.header.index, interface, netns);
             if !mode.is_ipvlan()
                 && let Some(mac) = interface.mac
             {
@@ -159,7 +153,7 @@ impl Host {
             }
             other => other?,
         }
-        netns.configure(index, interface, None).inspect_err(|_| drop(netns.remove_link(&interface.name)))
+        netns.configure(interface, None).inspect_err(|_| drop(netns.remove_link(&interface.name)))
     }
 
     /// Takes a link from a running container by the name of its outer end; nothing to do when it is gone.
@@ -200,36 +194,26 @@ impl Netns {
         Ok(())
     }
 
-    fn index_of(&mut self, link: &InterfaceName) -> Result<u32> {
-        route::link(&mut self.connection, link)?
-            .map(|link| link.header.index)
-            .ok_or_else(|| NetworkError::LinkMissing { link: link.clone() })
-    }
-
-    /// Chooses the index of a link to be made, which saves asking for it afterwards.
-    fn prepare(&mut self, interface: &Interface) -> Result<u32> {
-        self.set_ipv6(interface.ipv6())?;
-        let index = match self.next_index {
-            Some(index) => index,
-            None => self.highest_index()? + 1,
-        };
-        self.next_index = Some(index + 1);
-        Ok(index)
-    }
-
-    fn highest_index(&mut self) -> Result<u32> {
-        let question = Message::GetLink(LinkMessage::default());
-        let links = route::list(&mut self.connection, question, Attempt::ListLinks)?;
-        let indices = links.iter().filter_map(route::as_link).map(|link| link.header.index);
-        Ok(indices.max().unwrap_or(1))
+    /// Which index a link has. Always asked for (SIOCGIFINDEX, which takes no lock): a veth's inner end gets the kernel's
+    /// choice, whatever its message says, unless the outer end's index is chosen too; and to count along is
+    /// to be wrong after a refusal, and where tunnels' modules put links into every new namespace.
+    fn index_of(&self, link: &InterfaceName) -> Result<u32> {
+        match netdevice::name_to_index(&self.connection, link.as_str()) {
+            Ok(index) => Ok(index),
+            Err(Errno::NODEV) => Err(NetworkError::LinkMissing { link: link.clone() }),
+            Err(errno) => {
+                Err(NetworkError::Call { attempt: Attempt::ListLinks, source: syscall("ioctl")(errno) })
+            }
+        }
     }
 
     /// Up, addresses, routes and the bridge as a neighbour for good, in one datagram: the first packet out waits
     /// for nobody's answer, no neighbour can claim to be the gateway, and a thousand containers are not
     /// woken by the question.
-    fn configure(&mut self, index: u32, interface: &Interface, bridge: Option<&Bridge>) -> Result<()> {
+    fn configure(&mut self, interface: &Interface, bridge: Option<&Bridge>) -> Result<()> {
         let mut batch = Batch::default();
         let link = &interface.name;
+        let index = self.index_of(link)?;
         let up = LinkUnspec::new_with_index(index).up().build();
         batch.change(Message::SetLink(up), Attempt::ChangeLink(link.clone()));
         for address in &interface.addresses {
@@ -262,17 +246,15 @@ impl ChildMode {
 }
 
 /// The end of a link that is in the namespace.
-fn inside(interface: &Interface, index: u32, netns: &Netns) -> LinkMessageBuilder<LinkUnspec> {
-    let link = LinkUnspec::new_with_name(interface.name.as_str())
-        .index(index)
-        .setns_by_fd(netns.descriptor().as_raw_fd());
+fn inside(interface: &Interface, netns: &Netns) -> LinkMessageBuilder<LinkUnspec> {
+    let link = LinkUnspec::new_with_name(interface.name.as_str()).setns_by_fd(netns.descriptor().as_raw_fd());
     match interface.mtu {
         Some(mtu) => link.mtu(mtu),
         None => link,
     }
 }
 
-fn child(mode: ChildMode, parent: u32, interface: &Interface, index: u32, netns: &Netns) -> LinkMessage {
+fn child(mode: ChildMode, parent: u32, interface: &Interface, netns: &Netns) -> LinkMessage {
     let name = interface.name.as_str();
     let of_kind = match mode {
         ChildMode::MacvlanBridge => LinkMacVlan::new(name, parent, MacVlanMode::Bridge).build(),
@@ -283,7 +265,7 @@ fn child(mode: ChildMode, parent: u32, interface: &Interface, index: u32, netns:
         ChildMode::IpvlanL3 => LinkIpVlan::new(name, parent, IpVlanMode::L3).build(),
         ChildMode::IpvlanL3s => LinkIpVlan::new(name, parent, IpVlanMode::L3S).build(),
     };
-    let mut link = inside(interface, index, netns).build();
+    let mut link = inside(interface, netns).build();
     // Name and parent come with the kind; the name is there once already.
     let rest = of_kind.attributes.into_iter().filter(|a| !matches!(a, LinkAttribute::IfName(_)));
     link.attributes.extend(rest);

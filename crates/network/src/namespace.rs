@@ -26,8 +26,6 @@ pub struct Netns {
     pub(crate) connection: Connection,
     /// `net.ipv6.conf.default.disable_ipv6` inside; `None` when the kernel has no IPv6.
     ipv6: Option<File>,
-    /// The index for the next link made inside; `None` until the links were listed.
-    pub(crate) next_index: Option<u32>,
 }
 
 impl Netns {
@@ -46,8 +44,7 @@ impl Netns {
             }
             let descriptor = namespace::open_own(Namespaces::NETWORK)
                 .map_err(NetworkError::call(Attempt::MakeNamespace))?;
-            // Loopback is 1.
-            Self::of_this_thread(descriptor, Some(2))
+            Self::of_this_thread(descriptor)
         })
     }
 
@@ -68,7 +65,7 @@ impl Netns {
         in_thread(Attempt::EnterNamespace, move || {
             namespace::enter(descriptor.as_fd(), Namespaces::NETWORK)
                 .map_err(NetworkError::call(Attempt::EnterNamespace))?;
-            Self::of_this_thread(descriptor, None)
+            Self::of_this_thread(descriptor)
         })
     }
 
@@ -103,12 +100,11 @@ impl Netns {
         }
     }
 
-    fn of_this_thread(descriptor: OwnedFd, next_index: Option<u32>) -> Result<Self> {
+    fn of_this_thread(descriptor: OwnedFd) -> Result<Self> {
         Ok(Self {
             descriptor,
             connection: Connection::open(Family::Route)?,
             ipv6: setting::open("ipv6/conf/default/disable_ipv6").ok(),
-            next_index,
         })
     }
 }

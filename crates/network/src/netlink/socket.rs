@@ -3,7 +3,7 @@
 //! would only move the wait onto an executor's thread; callers choose the thread. A socket belongs for ever to
 //! the network namespace of the thread that opened it, and keeps that namespace alive.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use gantry_linux::Errno;
 use rtnetlink::sys::{Socket, SocketAddr, protocols};
@@ -169,6 +169,12 @@ impl Connection {
                 Err(errno) => return Err(Refusal { place: 0, explanation: None, errno }),
             }
         }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -64,6 +64,33 @@ fn a_second_name_serves_while_the_first_is_taken() {
 }
 
 #[test]
+fn a_link_that_others_made_in_the_namespace_is_not_taken_for_the_new_one() {
+    on_stage(|stage| {
+        let bridge = stage.bridge("gbr10", &["10.9.10.1/24"]);
+        let interface = |link: &str, address: &str| Interface {
+            name: name(link),
+            mac: None,
+            mtu: None,
+            addresses: vec![net(address)],
+            routes: Vec::new(),
+        };
+        let mut netns = Netns::make().expect("a namespace");
+        let same = netns.descriptor().try_clone_to_owned().expect("copied");
+        let mut others = Netns::from_descriptor(same).expect("opened");
+        let first = interface("eth1", "10.9.10.2/24");
+        stage.host.attach(&bridge, &name("gv10a"), &mut others, &first).expect("attached");
+        let second = interface("eth0", "10.9.10.3/24");
+        stage.host.attach(&bridge, &name("gv10b"), &mut netns, &second).expect("attached");
+        stage.host.detach(&name("gv10a")).expect("detached");
+        let _server = Server::tcp(&netns, at("10.9.10.3", 80));
+        assert!(
+            tcp(&stage.here, at("10.9.10.3", 80), PATIENCE).is_ok(),
+            "its address went with the other link"
+        );
+    });
+}
+
+#[test]
 fn a_link_of_another_kind_under_a_bridges_name_is_not_taken_over() {
     on_stage(|stage| {
         let spec =
