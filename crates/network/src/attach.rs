@@ -14,7 +14,8 @@ use gantry_types::{InterfaceName, MacAddress};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoVeth, IpVlanMode, LinkAttribute, LinkMessage, MacVlanMode,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, IpVlanMode, LinkAttribute, LinkMessage,
+    MacVlanMode,
 };
 use rtnetlink::{LinkBridgePort, LinkIpVlan, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use rustix::net::netdevice;
@@ -105,21 +106,28 @@ impl Host {
         if let Some(mac) = interface.mac {
             inside = inside.address(mac.octets().to_vec());
         }
+        let mut inside = inside.build();
+        inside.attributes.extend(ONE_QUEUE);
         let mut pair = LinkVeth::new(port.as_str(), interface.name.as_str())
-            .set_info_data(InfoData::Veth(InfoVeth::Peer(inside.build())))
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(inside)))
             .controller(bridge.index)
             .up();
         if let Some(mtu) = interface.mtu {
             pair = pair.mtu(mtu);
         }
+        let mut pair = pair.build();
+        pair.attributes.extend(ONE_QUEUE);
         // A published port that leads back to its own container leaves by the port it came from, when
         // br_netfilter translates on the bridge.
         let hairpin =
             LinkBridgePort::new(0).name(port.as_str()).hairpin(true).isolated(bridge.isolated).build();
         let mut batch = Batch::default();
-        batch.make(Message::NewLink(pair.build()), attempt());
+        batch.make(Message::NewLink(pair), attempt());
         batch.change(Message::NewLink(hairpin), Attempt::ChangeLink(port.clone()));
-        self.with(Family::Route, |connection| batch.send(connection))?;
+        batch.change(Message::SetLink(without_ipv6(port)), Attempt::ChangeLink(port.clone()));
+        // A host without IPv6 has nothing to be told.
+        let made = self.with(Family::Route, |connection| batch.send(connection));
+        crate::bridge::tolerate(made, Errno::AFNOSUPPORT)?;
         netns.configure(interface, Some(bridge)).inspect_err(|_| drop(self.detach(port)))
     }
 
@@ -243,6 +251,19 @@ impl ChildMode {
             Self::MacvlanBridge | Self::MacvlanPrivate | Self::MacvlanVepa | Self::MacvlanPassthru => false,
         }
     }
+}
+
+/// One queue each way, which is all that a veth uses unless somebody asks for more (ethtool -L). The kernel would make one
+/// for each processor, with its folders in sysfs, and take all but one away again.
+const ONE_QUEUE: [LinkAttribute; 2] = [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
+
+/// No address of its own for a bridge's port, which never speaks for itself: otherwise each new one asks the whole
+/// network whether anybody has it, and joins its groups.
+fn without_ipv6(port: &InterfaceName) -> LinkMessage {
+    let mut message = LinkUnspec::new_with_name(port.as_str()).build();
+    let mode = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
+    message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(mode)]));
+    message
 }
 
 /// The end of a link that is in the namespace.

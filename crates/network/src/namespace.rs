@@ -3,12 +3,10 @@
 //! ends there: no thread of the caller's ever changes its namespace, and nothing forks.
 //!
 //! The connection keeps the namespace alive: drop a [`Netns`] as soon as its container runs, and open it
-//! again for a change. New namespaces have IPv6 switched off for links to come, and let nobody outside
-//! configure them (no router advertisements); [`crate::Interface::ipv6`] switches it on for one link.
+//! again for a change. New namespaces have IPv6 switched off for links to come; [`crate::Interface::ipv6`] switches
+//! it on for one link, which nobody outside configures then (no router advertisements).
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use gantry_linux::namespace::{self, Namespaces};
@@ -19,33 +17,40 @@ use crate::error::{Attempt, NetworkError, Result};
 use crate::netlink::socket::{Connection, Family};
 use crate::setting;
 
+/// Whether links to come have no IPv6.
+const WITHOUT_IPV6: &str = "ipv6/conf/default/disable_ipv6";
+
 /// A network namespace of a container.
 #[derive(Debug)]
 pub struct Netns {
     descriptor: OwnedFd,
     pub(crate) connection: Connection,
-    /// `net.ipv6.conf.default.disable_ipv6` inside; `None` when the kernel has no IPv6.
-    ipv6: Option<File>,
+    /// Whether links made from now on have IPv6; `None` where others may have set it.
+    ipv6: Option<bool>,
 }
 
 impl Netns {
     /// Makes one, with its loopback interface up.
     pub fn make() -> Result<Self> {
+        in_thread(Attempt::MakeNamespace, Self::make_here)
+    }
+
+    /// Makes one after the other, all by one thread, until `take` says that there are enough.
+    pub fn make_until(mut take: impl FnMut(Self) -> bool + Send) -> Result<()> {
         in_thread(Attempt::MakeNamespace, || {
-            namespace::unshare(Namespaces::NETWORK).map_err(NetworkError::call(Attempt::MakeNamespace))?;
-            gantry_linux::network::bring_loopback_up().map_err(NetworkError::call(Attempt::MakeNamespace))?;
-            for (name, value) in [
-                ("default/disable_ipv6", "1"),
-                ("default/accept_ra", "0"),
-                ("default/autoconf", "0"),
-                ("default/accept_dad", "0"),
-            ] {
-                setting::write_if_there(&format!("ipv6/conf/{name}"), value)?;
-            }
-            let descriptor = namespace::open_own(Namespaces::NETWORK)
-                .map_err(NetworkError::call(Attempt::MakeNamespace))?;
-            Self::of_this_thread(descriptor)
+            while !take(Self::make_here()?) {}
+            Ok(())
         })
+    }
+
+    /// The calling thread is in it afterwards.
+    fn make_here() -> Result<Self> {
+        let failed = || NetworkError::call(Attempt::MakeNamespace);
+        namespace::unshare(Namespaces::NETWORK).map_err(failed())?;
+        gantry_linux::network::bring_loopback_up().map_err(failed())?;
+        setting::write_if_there(WITHOUT_IPV6, "1")?;
+        let descriptor = namespace::open_own(Namespaces::NETWORK).map_err(failed())?;
+        Ok(Self { ipv6: Some(false), ..Self::of_this_thread(descriptor)? })
     }
 
     /// Opens one from a file such as `/proc/<pid>/ns/net`.
@@ -90,22 +95,25 @@ impl Netns {
         })
     }
 
-    /// Whether links made from now on have IPv6. Costs one write to an open file.
+    /// Whether links made from now on have IPv6.
     pub(crate) fn set_ipv6(&mut self, on: bool) -> Result<()> {
-        let path = "ipv6/conf/default/disable_ipv6";
-        match &mut self.ipv6 {
-            // The kernel takes a setting only at the file's beginning.
-            Some(file) => file.write_all_at(if on { b"0" } else { b"1" }, 0).map_err(setting::failed(path)),
-            None => Ok(()),
+        if self.ipv6 == Some(on) {
+            return Ok(());
         }
+        self.run(|| {
+            if on {
+                for name in ["accept_ra", "autoconf", "accept_dad"] {
+                    setting::write_if_there(&format!("ipv6/conf/default/{name}"), "0")?;
+                }
+            }
+            setting::write_if_there(WITHOUT_IPV6, if on { "0" } else { "1" })
+        })??;
+        self.ipv6 = Some(on);
+        Ok(())
     }
 
     fn of_this_thread(descriptor: OwnedFd) -> Result<Self> {
-        Ok(Self {
-            descriptor,
-            connection: Connection::open(Family::Route)?,
-            ipv6: setting::open("ipv6/conf/default/disable_ipv6").ok(),
-        })
+        Ok(Self { descriptor, connection: Connection::open(Family::Route)?, ipv6: None })
     }
 }
 

@@ -91,6 +91,19 @@ fn a_link_that_others_made_in_the_namespace_is_not_taken_for_the_new_one() {
 }
 
 #[test]
+fn a_bridges_port_has_no_address_of_its_own() {
+    on_stage(|stage| {
+        let bridge = stage.bridge("gbr11", &["10.9.11.1/24", "fd09:11::1/64"]);
+        let guest = stage.guest(&bridge, "gv11", &["10.9.11.2/24", "fd09:11::2/64"], &[]);
+        let _server = Server::tcp(&guest.netns, at("fd09:11::2", 80));
+        assert!(tcp(&stage.here, at("fd09:11::2", 80), PATIENCE).is_ok(), "the link is up");
+        let addresses = || std::fs::read_to_string("/proc/thread-self/net/if_inet6").expect("readable");
+        let addresses = stage.here.run(addresses).expect("entered");
+        assert!(addresses.contains("gbr11") && !addresses.contains("gv11"), "{addresses}");
+    });
+}
+
+#[test]
 fn a_link_of_another_kind_under_a_bridges_name_is_not_taken_over() {
     on_stage(|stage| {
         let spec =
