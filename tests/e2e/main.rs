@@ -46,6 +46,7 @@ mod options;
 mod pull;
 mod realistic;
 mod resources;
+mod runtimes;
 mod security;
 mod streams;
 mod tcp;
@@ -77,6 +78,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         pull::all,
         realistic::all,
         resources::all,
+        runtimes::all,
         security::all,
         streams::all,
         tcp::all,

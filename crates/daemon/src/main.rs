@@ -24,6 +24,7 @@ mod pulls;
 mod reconcile;
 mod recover;
 mod requests;
+mod runtimes;
 mod rpc;
 mod serve;
 mod supervisor;

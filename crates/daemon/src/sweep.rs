@@ -9,7 +9,11 @@ use gantry_types::{ContainerId, Namespace};
 
 use crate::error::Error;
 
-/// Kills who is left, and takes away cgroup and bundle. Without `host` the cgroup is known to be gone.
+/// What another runtime knows of the container, in its bundle: a folder, or a symbolic link to one elsewhere.
+pub(crate) const RUNTIME_STATE: &str = "runtime";
+
+/// Kills who is left, and takes away cgroup and bundle. Without `host` the cgroup is known to be gone, and so is what
+/// another runtime knew.
 pub(crate) fn sweep(bundle: &Path, cgroup: &str, host: Option<&cgroup::Host>) -> Result<(), Error> {
     // Without a bundle no shim was ever started, so there is no cgroup either.
     if !bundle.exists() {
@@ -17,13 +21,18 @@ pub(crate) fn sweep(bundle: &Path, cgroup: &str, host: Option<&cgroup::Host>) ->
     }
     if let Some(host) = host {
         cgroup::Cgroup::open(&cgroup::plan(None, cgroup, host)?)?.remove()?;
+        if let Ok(state) = std::fs::read_link(bundle.join(RUNTIME_STATE)) {
+            remove_folder(&state, "remove what another runtime knows of the container")?;
+        }
     }
-    match std::fs::remove_dir_all(bundle) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(Error::Io { action: "remove the container's bundle", source }),
+    remove_folder(bundle, "remove the container's bundle")
+}
+
+fn remove_folder(folder: &Path, action: &'static str) -> Result<(), Error> {
+    match std::fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io { action, source }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Every bundle below the folder of all.

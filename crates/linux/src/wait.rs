@@ -64,6 +64,14 @@ pub fn reap_any() -> Result<Option<(Pid, Exit)>> {
     }
 }
 
+/// Tells which child has ended, orphans among them, and leaves it to be reaped; `None` when all live or there is none.
+pub fn ended_child() -> Result<Option<Pid>> {
+    match waitid(libc::P_ALL, 0, libc::WNOHANG | libc::WNOWAIT, Object::Caller) {
+        Err(error) if error.errno == Errno::CHILD => Ok(None),
+        other => other.map(|ended| ended.map(|(pid, _)| pid)),
+    }
+}
+
 /// Waits for one child by its number, whatever signal it raises at its end, and reaps it.
 pub fn wait_child(pid: Pid) -> Result<Exit> {
     let number = pid.as_raw().cast_unsigned();

@@ -83,6 +83,9 @@ impl Shim {
         let mut left = Vec::new();
         // A launched init is killed here, by its drop.
         self.life = Life::Released;
+        if let Some(foreign) = &mut self.foreign {
+            left = foreign.take_down();
+        }
         if let Err(error) = self.remove_cgroup() {
             left.push(error.to_string());
         }
@@ -147,6 +150,9 @@ impl Shim {
             self.tell(&event::Event::Exited(exit));
         }
         // While the daemon is busy with the exit. What stays is tried again, and told, at Release.
+        if let Some(foreign) = &mut self.foreign {
+            let _ = foreign.delete();
+        }
         let _ = self.remove_cgroup();
     }
 

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use gantry_api::shim::v1::{ExecRequest, ExecResponse, Failure, FailureKind, ReleaseExecResponse};
+use gantry_api::shim::v1::{ExecRequest, ExecResponse, Failure, FailureKind, ReleaseExecResponse, Stdio};
 use gantry_runtime::execute;
 use gantry_runtime::plan::ExecPlan;
 use gantry_types::EXECS_MAX;
@@ -11,7 +11,7 @@ use prost::Message;
 
 use crate::failure;
 use crate::launch::agree_on_terminal;
-use crate::process::{INIT, Process};
+use crate::process::{INIT, Made, Process};
 use crate::shim::{Life, Shim};
 use crate::stdio;
 use crate::streams::Streams;
@@ -27,27 +27,21 @@ impl Shim {
         socket: Option<OwnedFd>,
     ) -> Result<ExecResponse, Failure> {
         self.check_exec(&request)?;
-        let mut plan = ExecPlan::decode(&*request.plan)
-            .map_err(|_| failure::refuse(FailureKind::InvalidRequest, "the plan does not decode"))?;
-        let wanted = request.stdio.unwrap_or_default();
-        agree_on_terminal(plan.process.as_mut(), &wanted)?;
         let attachment =
-            request.attach.map(|attach| crate::request::attachment(&attach, socket)).transpose()?;
-
-        let pipes = |error| failure::step("make pipes", "", &error);
-        let (given, mut kept) = stdio::make(&wanted).map_err(pipes)?;
-        let process = self.join(&plan, given)?;
-        if let Some(master) = process.terminal {
-            kept = stdio::terminal_ends(master).map_err(pipes)?;
-        }
+            request.attach.as_ref().map(|attach| crate::request::attachment(attach, socket)).transpose()?;
+        let wanted = request.stdio.unwrap_or_default();
+        let made = match &self.foreign {
+            Some(foreign) => foreign.exec(&request, &wanted)?,
+            None => self.join(&request, &wanted)?,
+        };
         let slot = self.free_slot();
 
-        let mut streams = Streams::new(slot, kept, &self.poller);
+        let mut streams = Streams::new(slot, made.ends, &self.poller);
         if let Some((socket, wants)) = attachment {
             streams.attach(socket, wants, &self.poller);
         }
-        let mut exec = Process::new(slot, request.exec_id, process.pid, streams);
-        exec.started(process.pidfd, &self.poller)?;
+        let mut exec = Process::new(slot, request.exec_id, made.pid, streams);
+        exec.started(made.pidfd, &self.poller)?;
         let response = ExecResponse { pid: exec.pid(), started_at_unix_ns: exec.started_at_unix_ns() };
         self.processes.insert(slot, exec);
         Ok(response)
@@ -99,11 +93,20 @@ impl Shim {
         Ok(())
     }
 
-    fn join(&self, plan: &ExecPlan, given: execute::Stdio) -> Result<execute::Process, Failure> {
+    fn join(&self, request: &ExecRequest, wanted: &Stdio) -> Result<Made, Failure> {
+        let mut plan = ExecPlan::decode(&*request.plan)
+            .map_err(|_| failure::refuse(FailureKind::InvalidRequest, "the plan does not decode"))?;
+        agree_on_terminal(plan.process.as_mut(), wanted)?;
+        let pipes = |error| failure::step("make pipes", "", &error);
+        let (given, mut ends) = stdio::make(wanted).map_err(pipes)?;
         let init = self.processes.get(&INIT).and_then(Process::pidfd);
         let Some(init) = init else { return Err(failure::wrong_phase("the container does not run")) };
-        execute::exec(plan, init.as_fd(), self.cgroup.as_ref(), given)
-            .map_err(|error| failure::execute(&error))
+        let process = execute::exec(&plan, init.as_fd(), self.cgroup.as_ref(), given)
+            .map_err(|error| failure::execute(&error))?;
+        if let Some(master) = process.terminal {
+            ends = stdio::terminal_ends(master).map_err(pipes)?;
+        }
+        Ok(Made { pid: process.pid, pidfd: process.pidfd, ends })
     }
 
     /// Attachments that have not read everything lose the rest. What a process left behind in the container may

@@ -16,7 +16,7 @@ use crate::failure;
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::process::{INIT, Process};
-use crate::shim::{Life, Shim};
+use crate::shim::{Life, Shim, Unstarted};
 use crate::stdio;
 use crate::streams::Streams;
 
@@ -46,19 +46,25 @@ impl Shim {
 
     /// Lets the programme go.
     pub(crate) fn start(&mut self) -> Result<StartResponse, Failure> {
-        let created = match std::mem::replace(&mut self.life, Life::Exited) {
-            Life::Launched(created) => created,
+        let unstarted = match std::mem::replace(&mut self.life, Life::Exited) {
+            Life::Launched(unstarted) => unstarted,
             other @ (Life::Born | Life::Running | Life::Exited | Life::Failed | Life::Released) => {
                 self.life = other;
                 return Err(failure::wrong_phase("nothing is launched that could start"));
             }
         };
-        let started = created.start().map_err(|error| failure::execute(&error));
-        let started = started.and_then(|running| {
+        let started = match unstarted {
+            Unstarted::Own(created) => created
+                .start()
+                .map(|running| (running.process.pidfd, running.cgroup))
+                .map_err(|error| failure::execute(&error)),
+            Unstarted::Foreign(init) => self.start_foreign().map(|()| (init, self.cgroup.take())),
+        };
+        let started = started.and_then(|(pidfd, cgroup)| {
             let init = self.processes.get_mut(&INIT).expect("made by Launch");
             self.life = Life::Running;
-            self.cgroup = running.cgroup;
-            init.started(running.process.pidfd, &self.poller)?;
+            self.cgroup = cgroup;
+            init.started(pidfd, &self.poller)?;
             Ok(StartResponse { pid: init.pid(), started_at_unix_ns: init.started_at_unix_ns() })
         });
         if let Err(failure) = &started {
@@ -69,14 +75,16 @@ impl Shim {
     }
 
     fn make(&mut self, request: &LaunchRequest, network: Option<OwnedFd>) -> Result<LaunchResponse, Failure> {
+        if let Some(foreign) = &request.foreign {
+            return self.make_foreign(foreign, request, network);
+        }
         let mut plan = Plan::decode(&*request.plan)
             .map_err(|_| failure::refuse(FailureKind::InvalidRequest, "the plan does not decode"))?;
         let wanted = request.stdio.unwrap_or_default();
         agree_on_terminal(plan.process.as_mut(), &wanted)?;
         self.own_pid_namespace =
             plan.namespaces.iter().any(|one| one.kind() == NamespaceKind::Pid && one.path.is_empty());
-        self.open_bundle(&request.bundle_dir)?;
-        self.open_log(&request.log_dir, request.log_limits.unwrap_or_default())?;
+        self.open_files(request)?;
         let pipes = |error| failure::step("make pipes", "", &error);
         let (given, mut kept) = stdio::make(&wanted).map_err(pipes)?;
         let namespaces = network.into_iter().map(|network| (NamespaceKind::Network, network)).collect();
@@ -89,8 +97,14 @@ impl Shim {
         let init = Process::new(INIT, String::new(), created.pid(), streams);
         let pid = init.pid();
         self.processes.insert(INIT, init);
-        self.life = Life::Launched(Box::new(created));
+        self.life = Life::Launched(Unstarted::Own(Box::new(created)));
         Ok(LaunchResponse { pid })
+    }
+
+    /// Opens what the shim writes: its files in the bundle folder, and the log.
+    pub(crate) fn open_files(&mut self, request: &LaunchRequest) -> Result<(), Failure> {
+        self.open_bundle(&request.bundle_dir)?;
+        self.open_log(&request.log_dir, request.log_limits.unwrap_or_default())
     }
 
     fn open_bundle(&mut self, path: &str) -> Result<(), Failure> {

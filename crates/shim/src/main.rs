@@ -1,7 +1,8 @@
 //! The supervisor of one container. gantryd makes it and goes its own way: it outlives daemons. Its one
 //! thread waits on one epoll instance for requests (`connection`, `request`), for output and input of the
 //! container's processes (`streams`), and for their ends (`ending`). The container itself is made by
-//! `gantry_runtime::execute` from a plan that the daemon has compiled; nothing is parsed here.
+//! `gantry_runtime::execute` from a plan that the daemon has compiled, or by another runtime (`foreign`); nothing is
+//! parsed here.
 //!
 //! It takes no arguments: what stands on its command line is for people who read `ps`.
 
@@ -12,6 +13,7 @@ mod connection;
 mod ending;
 mod exec;
 mod failure;
+mod foreign;
 mod input;
 mod launch;
 mod listener;

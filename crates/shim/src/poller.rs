@@ -29,6 +29,8 @@ pub(crate) enum Token {
     Input(u32),
     /// The control group's memory ran out.
     OutOfMemory,
+    /// A child ended, where another runtime makes the container.
+    Children,
     /// An attachment of a process: slot of the process, serial of the attachment.
     Attachment(u32, u32),
 }
@@ -44,6 +46,7 @@ impl Token {
             Self::Input(slot) => (5, slot, 0),
             Self::Attachment(slot, serial) => (6, slot, serial),
             Self::OutOfMemory => (7, 0, 0),
+            Self::Children => (8, 0, 0),
         };
         // 8 bits of kind, 24 of slot, 32 of serial.
         kind << 56 | (u64::from(slot) & 0xff_ffff) << 32 | u64::from(serial)
@@ -61,6 +64,7 @@ impl Token {
             5 => Self::Input(slot),
             6 => Self::Attachment(slot, serial),
             7 => Self::OutOfMemory,
+            8 => Self::Children,
             _ => return None,
         })
     }
@@ -164,6 +168,7 @@ mod tests {
             Token::Input(0),
             Token::Attachment(3, u32::MAX),
             Token::OutOfMemory,
+            Token::Children,
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack()), Some(token));

@@ -10,7 +10,7 @@ use gantry_linux::{Pid, wait};
 use crate::clock;
 use crate::failure;
 use crate::poller::{Interest, Poller, Token};
-use crate::streams::Streams;
+use crate::streams::{Ends, Streams};
 
 /// The slot of init; execs count on from it.
 pub(crate) const INIT: u32 = 0;
@@ -30,6 +30,15 @@ pub(crate) struct Process {
     forgotten: bool,
     /// Its standard streams.
     pub(crate) streams: Streams,
+}
+
+/// A process that was just made, by whomever.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    /// The shim's ends of its streams.
+    pub(crate) ends: Ends,
 }
 
 impl Process {
@@ -126,6 +135,11 @@ impl Process {
             }
             _ => failure::syscall("send signal", &self.exec_id, &error),
         })
+    }
+
+    /// Whether it has this number; the number of one that was reaped may be another's.
+    pub(crate) fn is_pid(&self, pid: Pid) -> bool {
+        self.pid == pid
     }
 
     /// What State tells of it.

@@ -78,7 +78,10 @@ impl Shim {
                 cgroup.kill().map_err(|error| failure::cgroup(&error))?;
             }
             Some(cgroup) if kill.all => cgroup.signal_all(signal).map_err(|error| failure::cgroup(&error))?,
-            Some(_) | None => process.signal(signal)?,
+            Some(_) | None => match &self.foreign {
+                Some(foreign) if kill.exec_id.is_empty() => foreign.kill(process, signal)?,
+                Some(_) | None => process.signal(signal)?,
+            },
         }
 
         Ok(KillResponse {})

@@ -15,6 +15,7 @@ use gantry_runtime::execute::Created;
 use crate::bundle::Bundle;
 use crate::clock;
 use crate::connection::{Closed, Connection};
+use crate::foreign::Foreign;
 use crate::log::Log;
 use crate::poller::{Poller, Ready, Token};
 use crate::process::{INIT, Process};
@@ -33,7 +34,7 @@ pub(crate) enum Life {
     /// Nothing is launched.
     Born,
     /// Init waits before its exec. Dropping it kills it and takes down what was made.
-    Launched(Box<Created>),
+    Launched(Unstarted),
     /// Init runs.
     Running,
     /// All processes are gone, or Start failed.
@@ -42,6 +43,15 @@ pub(crate) enum Life {
     Failed,
     /// Everything is taken down; only readers of output are waited for.
     Released,
+}
+
+/// A container that waits for its start.
+#[derive(Debug)]
+pub(crate) enum Unstarted {
+    /// Made here.
+    Own(Box<Created>),
+    /// Made by another runtime; its init.
+    Foreign(OwnedFd),
 }
 
 /// Everything.
@@ -57,6 +67,8 @@ pub(crate) struct Shim {
     pub(crate) life: Life,
     /// Where all processes of the running container are, until it could be removed; `None` if the plan has none.
     pub(crate) cgroup: Option<Cgroup>,
+    /// The runtime that makes the container, if it is not Gantry's own.
+    pub(crate) foreign: Option<Box<Foreign>>,
     /// By slot; init is slot 0.
     pub(crate) processes: BTreeMap<u32, Process>,
     pub(crate) next_slot: u32,
@@ -87,6 +99,7 @@ impl Shim {
             log: None,
             life: Life::Born,
             cgroup: None,
+            foreign: None,
             processes: BTreeMap::new(),
             next_slot: INIT + 1,
             own_pid_namespace: true,
@@ -145,6 +158,7 @@ impl Shim {
                 self.settle_exit();
             }
             Token::OutOfMemory => self.on_out_of_memory(),
+            Token::Children => self.on_children(),
             Token::Input(slot) => {
                 self.with_streams(slot, |process, context| process.streams.on_input(context.poller));
             }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ExposedPort, Labels, NetworkMode, PublishedPort};
+use crate::{ExposedPort, Labels, NetworkMode, PublishedPort, RuntimeName};
 
 /// One process: the container's own, or an exec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,8 @@ pub struct ContainerOptions {
     pub dns_options: Vec<String>,
     /// Whether overlay writes of this container may be lost in a power cut (`volatile` mount).
     pub volatile_rootfs: bool,
+    /// Which OCI runtime makes it. `None` means the daemon's default in a request, and Gantry's own in a record.
+    pub runtime: Option<RuntimeName>,
 }
 
 /// A mount into the container.

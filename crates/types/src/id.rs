@@ -109,6 +109,35 @@ text_id! {
     |text| is_name(text, 63)
 }
 
+text_id! {
+    /// Which OCI runtime makes a container: a name of the daemon's configuration, a well-known one, a programme's path, or
+    /// [`Self::OWN`].
+    RuntimeName, "runtime",
+    "1 to 63 letters, digits, '_', '.' or '-', starting with a letter or a digit, or an absolute path",
+    |text| is_name(text, 63) || (text.starts_with('/') && text.len() < 4096 && !text.contains('\0'))
+}
+
+impl RuntimeName {
+    /// Gantry's own runtime.
+    pub const OWN: &str = "gantry";
+
+    /// Whether it is Gantry's own.
+    pub fn is_own(&self) -> bool {
+        self.as_str() == Self::OWN
+    }
+
+    /// Whether it is a programme's path.
+    pub fn is_path(&self) -> bool {
+        self.as_str().starts_with('/')
+    }
+}
+
+impl Default for RuntimeName {
+    fn default() -> Self {
+        Self(Self::OWN.into())
+    }
+}
+
 impl Default for Namespace {
     fn default() -> Self {
         Self("default".into())

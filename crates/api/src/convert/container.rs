@@ -104,6 +104,10 @@ impl TryFrom<v1::ContainerOptions> for ContainerOptions {
             dns_search: check::list("dns_search", given.dns_search, 32, resolver_word)?,
             dns_options: check::list("dns_options", given.dns_options, 32, resolver_word)?,
             volatile_rootfs: given.volatile_rootfs,
+            runtime: match given.runtime.as_str() {
+                "" => None,
+                name => Some(request::id("runtime", name)?),
+            },
         })
     }
 }
@@ -236,6 +240,7 @@ impl From<&ContainerOptions> for v1::ContainerOptions {
             dns_search: options.dns_search.clone(),
             dns_options: options.dns_options.clone(),
             volatile_rootfs: options.volatile_rootfs,
+            runtime: options.runtime.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }

@@ -105,6 +105,7 @@ fn everything_asked() -> ContainerOptions {
         dns_search: vec![text("lan")],
         dns_options: vec![text("ndots:2")],
         volatile_rootfs: true,
+        runtime: Some("/opt/crun".parse().expect("valid")),
     }
 }
 

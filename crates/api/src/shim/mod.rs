@@ -24,6 +24,14 @@ pub const SOCKET_FILE: &str = "shim.sock";
 pub const PID_FILE: &str = "pid";
 /// The name of the file with the encoded [`v1::Exited`] of init in the bundle folder.
 pub const EXIT_FILE: &str = "exit";
+/// The root filesystem's mount point in the bundle folder, where another runtime makes the container.
+pub const ROOTFS_FOLDER: &str = "rootfs";
+/// The network namespace's mount point in the bundle folder, for another runtime's create.
+pub const NETWORK_FILE: &str = "netns";
+/// The file in the bundle folder to which another runtime logs.
+pub const RUNTIME_LOG_FILE: &str = "runtime.log";
+/// The OCI spec in the bundle folder, for another runtime.
+pub const SPEC_FILE: &str = "config.json";
 /// The first part of a log segment's name; its number follows, counting from 1.
 pub const LOG_SEGMENT_PREFIX: &str = "log.";
 

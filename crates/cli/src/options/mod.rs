@@ -92,6 +92,9 @@ pub(crate) struct ContainerFlags {
     /// Give the container a host device
     #[arg(long, value_name = "HOST[:CONTAINER[:rwm]]", value_parser = device)]
     device: Vec<Device>,
+    /// OCI runtime that makes it: gantry, a name the daemon knows, or a path
+    #[arg(long, value_name = "NAME")]
+    runtime: Option<String>,
     /// Run a tiny init that passes signals on and reaps
     #[arg(long)]
     init: bool,
@@ -192,6 +195,7 @@ impl ContainerFlags {
             ulimits: self.limits.ulimit.into_iter().collect(),
             devices: self.device,
             init: self.init,
+            runtime: self.runtime.unwrap_or_default(),
             auto_remove: self.rm,
             stop_signal: self.stop_signal,
             stop_timeout_ms: self.stop_timeout,

@@ -229,7 +229,8 @@ fn host_config(options: &ContainerOptions) -> Value {
         "CapAdd": security.cap_add, "CapDrop": security.cap_drop, "Seccomp": seccomp,
         "NoNewPrivileges": security.no_new_privileges, "ReadonlyRootfs": options.read_only_rootfs,
         "ShmSize": options.shm_size_bytes, "Ulimits": ulimits, "Sysctls": options.sysctls, "Devices": devices,
-        "Init": options.init, "AutoRemove": options.auto_remove, "ExtraHosts": hosts, "Dns": options.dns,
+        "Init": options.init, "AutoRemove": options.auto_remove, "Runtime": options.runtime,
+        "ExtraHosts": hosts, "Dns": options.dns,
         "DnsSearch": options.dns_search, "DnsOptions": options.dns_options, "Annotations": options.annotations,
     })
 }

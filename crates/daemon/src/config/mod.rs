@@ -4,13 +4,17 @@
 
 mod load;
 mod networks;
+mod runtimes;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gantry_types::RuntimeName;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use load::{Overrides, load};
 pub(crate) use networks::{Networks, Pool};
+pub(crate) use runtimes::Runtime;
 
 /// Where the configuration is looked for when no `--config` is given.
 pub(crate) const DEFAULT_PATH: &str = "/etc/gantry/config.toml";
@@ -35,6 +39,8 @@ pub(crate) struct Config {
     pub images: Images,
     /// Networks and their names.
     pub networks: Networks,
+    /// Other OCI runtimes, by the name that containers ask for.
+    pub runtimes: BTreeMap<RuntimeName, Runtime>,
 }
 
 /// `[grpc]`
@@ -102,6 +108,8 @@ pub(crate) struct Containers {
     pub stop_timeout_ms: u64,
     /// Whether a container may lose recent writes of its root filesystem in a power cut, for speed.
     pub volatile_rootfs: bool,
+    /// Which runtime makes a container that asks for none: `gantry`, or whatever a container may ask for.
+    pub default_runtime: RuntimeName,
 }
 
 /// `[images]`
@@ -125,6 +133,7 @@ impl Default for Config {
             containers: Containers::default(),
             images: Images::default(),
             networks: Networks::default(),
+            runtimes: BTreeMap::new(),
         }
     }
 }
@@ -158,6 +167,7 @@ impl Default for Containers {
             log_segments_max: u32::try_from(gantry_types::LOG_SEGMENTS_MAX).expect("a small constant"),
             stop_timeout_ms: gantry_types::STOP_TIMEOUT_MS,
             volatile_rootfs: false,
+            default_runtime: RuntimeName::default(),
         }
     }
 }
@@ -213,6 +223,10 @@ impl Config {
         if self.containers.log_segments_max < 2 {
             return Err(("containers.log_segments_max", "must be at least 2"));
         }
+        if self.runtimes.keys().any(|name| name.is_own() || name.is_path()) {
+            return Err(("runtimes", "must have names that are no paths, and not `gantry`, Gantry's own"));
+        }
+        self.runtimes.values().try_for_each(Runtime::check)?;
         self.networks.check()
     }
 }

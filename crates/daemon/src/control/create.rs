@@ -116,6 +116,8 @@ impl Daemon {
             created_unix_ns: clock::unix_ns(),
         };
         let mut record = record;
+        let default = || self.config.containers.default_runtime.clone();
+        record.options.runtime.get_or_insert_with(default);
         attach_network::resolve_peer(&self.store, &record.namespace, &mut record.options.network)?;
         self.check_spec(&record)?;
         Ok(record)

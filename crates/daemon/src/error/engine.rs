@@ -58,6 +58,7 @@ macro_rules! engines {
 engines!(
     crate::events::PlaceLost,
     crate::networks::NetworkProblem,
+    crate::runtimes::RuntimeError,
     gantry_image::PullError,
     gantry_image::content::ContentError,
     gantry_image::import::ImportError,

@@ -8,6 +8,7 @@ use gantry_types::{ExecId, Exit, ProcessOptions};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use super::spec::Compiled;
 use super::{Streams, Supervisor, TerminalSize, stream_pair};
 use crate::error::Error;
 use crate::tables::EventKind;
@@ -48,7 +49,10 @@ impl Supervisor {
             return Err(Error::TooManyExecs { name: self.record.name.clone() });
         }
         let id = ExecId::from_random(&rand::random());
-        let plan = self.daemon.compile_exec(&self.record, &process).await?;
+        let (plan, foreign_process) = match self.daemon.compile_exec(&self.record, &process).await? {
+            Compiled::Plan(plan) => (plan, Vec::new()),
+            Compiled::Foreign(process) => (Vec::new(), process),
+        };
         let stdio = Stdio {
             terminal: process.terminal,
             stdin_open: process.stdin_open,
@@ -63,6 +67,7 @@ impl Supervisor {
             plan,
             stdio: Some(stdio),
             attach: streams.map(|streams| streams.request(Some(&id))),
+            foreign_process,
         };
         let started = client.exec(request, descriptor).await?;
         let state = ExecState {

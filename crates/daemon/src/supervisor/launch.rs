@@ -102,7 +102,7 @@ impl Supervisor {
         let (daemon, record) = (Arc::clone(&self.daemon), Arc::clone(&self.record));
         let connected = daemon.connect_network(&record, prepared.unconnected);
         let (launched, connected) = tokio::join!(self.launch_shim(prepared.descriptor), connected);
-        launched.and(connected)
+        if launched.and(connected)? { self.daemon.rewrite_files(&self.record).await } else { Ok(()) }
     }
 
     async fn launch_shim(&mut self, network: Option<OwnedFd>) -> Result<(), Error> {
@@ -128,6 +128,7 @@ impl Supervisor {
                 console: console.map(Into::into),
             }),
             network_namespace: network.is_some(),
+            foreign: launch.foreign,
         };
         client.launch(request, network).await?;
         Ok(())
@@ -159,6 +160,7 @@ fn exit_code(error: &Error) -> u32 {
         | FailureKind::NoSuchProcess
         | FailureKind::AlreadyExists
         | FailureKind::ResourceExhausted
+        | FailureKind::Runtime
         | FailureKind::System => CODE_ENGINE,
     }
 }

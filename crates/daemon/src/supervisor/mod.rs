@@ -9,6 +9,7 @@
 mod attach;
 mod end;
 mod exec;
+mod foreign;
 mod launch;
 mod network;
 mod pause;

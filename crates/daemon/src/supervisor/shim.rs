@@ -19,6 +19,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::foreign;
 use crate::tasks::Tasks;
 
 /// Requests that wait for the connection's task.
@@ -53,7 +54,7 @@ impl Classified for ShimError {
             Self::Timeout => Class::DeadlineExceeded,
             Self::Answer => Class::Internal,
             Self::Failed(failure) => match failure.kind() {
-                Kind::Unspecified | Kind::System | Kind::InvalidRequest => Class::Internal,
+                Kind::Unspecified | Kind::System | Kind::InvalidRequest | Kind::Runtime => Class::Internal,
                 Kind::Unsupported => Class::Unimplemented,
                 Kind::WrongPhase
                 | Kind::NoSuchProcess
@@ -73,6 +74,7 @@ impl Classified for ShimError {
             Self::Answer => "SHIM_ANSWER",
             Self::Failed(failure) => match failure.kind() {
                 Kind::Unspecified | Kind::System => "START_FAILED",
+                Kind::Runtime => "RUNTIME_FAILED",
                 Kind::InvalidRequest => "SHIM_REQUEST_INVALID",
                 Kind::Unsupported => "SHIM_REQUEST_UNSUPPORTED",
                 Kind::WrongPhase => "CONTAINER_STATE",
@@ -93,6 +95,9 @@ impl Classified for ShimError {
             }
             Self::Failed(failure) if failure.kind() == Kind::CommandNotExecutable => Some(
                 "check that the file has its execute bit and was built for this machine's processor".into(),
+            ),
+            Self::Failed(failure) if failure.kind() == Kind::Runtime => Some(
+                "these are the runtime's own words; --runtime gantry tells whether another can do it".into(),
             ),
             Self::Failed(_) | Self::Answer => None,
             Self::Gone | Self::Timeout => {
@@ -290,7 +295,9 @@ impl Connection {
 
     fn answer(&mut self, response: Response) {
         let result = match response.result {
-            Some(response::Result::Failure(failure)) => Err(ShimError::Failed(Box::new(failure))),
+            Some(response::Result::Failure(failure)) => {
+                Err(ShimError::Failed(Box::new(foreign::explain(failure))))
+            }
             Some(result) => Ok(result),
             None => Err(ShimError::Answer),
         };

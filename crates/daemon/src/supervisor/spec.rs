@@ -2,21 +2,17 @@
 //! with the files that Gantry provides, and a shim that waits for the plan.
 
 use std::borrow::Cow;
-use std::ffi::CString;
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use gantry_linux::spawn::Spawn;
+use gantry_api::shim::v1::ForeignLaunch;
 use gantry_runtime::plan::{self, NamespaceKind, PlanInput};
 use gantry_runtime::spec::{self, ExecInput, GeneratedFiles, HostFacts, SpecInput};
 use gantry_runtime::user::ResolvedUser;
 use gantry_snapshot::Rootfs;
-use gantry_types::{NetworkMode, ProcessOptions};
+use gantry_types::{NetworkMode, ProcessOptions, RuntimeName};
 use oci_spec::runtime::Spec;
 use prost::Message;
 use tokio::net::UnixStream;
@@ -25,23 +21,33 @@ use crate::assemble::Daemon;
 use crate::control::folders::snapshot_key;
 use crate::error::Error;
 use crate::tables::ContainerRecord;
-use crate::{files, host, users};
-
-/// The descriptor on which the shim finds its connection to the daemon.
-const SHIM_CONNECTION: u32 = 3;
+use crate::{files, host, runtimes, users};
 
 /// A shim that runs and waits to be told what to launch.
 #[derive(Debug)]
 pub(super) struct Launch {
     pub(super) socket: UnixStream,
-    /// The encoded plan.
+    /// The encoded plan; empty with `foreign`.
     pub(super) plan: Vec<u8>,
+    /// What another runtime is told, if one makes the container.
+    pub(super) foreign: Option<ForeignLaunch>,
+}
+
+/// A further process, for whoever makes it.
+#[derive(Debug)]
+pub(super) enum Compiled {
+    /// An encoded plan, for the shim.
+    Plan(Vec<u8>),
+    /// The OCI process in JSON, for another runtime.
+    Foreign(Vec<u8>),
 }
 
 impl Daemon {
     /// Refuses a container whose spec could never be built, with nobody looked up and nothing touched.
     pub(crate) fn check_spec(&self, record: &ContainerRecord) -> Result<(), Error> {
         let nobody = ResolvedUser { uid: 0, gid: 0, groups: Vec::new(), home: "/".into() };
+        runtimes::check(&record.options)?;
+        runtimes::find(&self.config, &record.options)?;
         self.build_spec(record, &nobody).map(drop)
     }
 
@@ -51,29 +57,37 @@ impl Daemon {
         record: &Arc<ContainerRecord>,
     ) -> Result<Launch, Error> {
         let (daemon, record) = (Arc::clone(self), Arc::clone(record));
-        let (socket, plan) = self
+        let (socket, plan, foreign) = self
             .blocking
             .run(move || {
-                let socket = daemon.spawn_shim(&record)?;
+                let socket = daemon.shims.shim(&format!("{}/{}", record.namespace, record.id.short()))?;
                 daemon.write_bundle(&record)?;
-                Ok::<_, Error>((socket, daemon.compile_plan(&record)?.encode_to_vec()))
+                match daemon.foreign(&record)? {
+                    None => Ok::<_, Error>((socket, daemon.compile_plan(&record)?.encode_to_vec(), None)),
+                    Some(runtime) => {
+                        Ok((socket, Vec::new(), Some(daemon.prepare_foreign(&record, &runtime)?)))
+                    }
+                }
             })
             .await?;
         let socket = UnixStream::from_std(socket)
             .map_err(|source| Error::Io { action: "use the shim's socket", source })?;
-        Ok(Launch { socket, plan })
+        Ok(Launch { socket, plan, foreign })
     }
 
-    /// Compiles a further process of a running container, and encodes it.
+    /// Compiles a further process of a running container, and encodes it: as a plan, or for another runtime.
     pub(super) async fn compile_exec(
         self: &Arc<Self>,
         record: &Arc<ContainerRecord>,
         process: &ProcessOptions,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Compiled, Error> {
         let (daemon, record, options) = (Arc::clone(self), Arc::clone(record), process.clone());
         self.blocking
             .run(move || {
                 let rootfs = daemon.describe(&record)?;
+                if !is_own(&record) {
+                    return Ok(Compiled::Foreign(daemon.foreign_exec(&record, &options, &rootfs)?));
+                }
                 let own = &record.options.process;
                 let text = options.user.as_ref().or(own.user.as_ref()).unwrap_or(&record.image_config.user);
                 let user = users::look_up(&rootfs, text, &options.additional_groups)?;
@@ -94,7 +108,7 @@ impl Daemon {
                 } else {
                     plan.process.as_ref().and_then(|process| process.seccomp.clone())
                 };
-                Ok(plan::compile_exec(&plan, &process, filter)?.encode_to_vec())
+                Ok(Compiled::Plan(plan::compile_exec(&plan, &process, filter)?.encode_to_vec()))
             })
             .await
     }
@@ -116,7 +130,7 @@ impl Daemon {
         self.compile_spec(record, &spec, &rootfs)
     }
 
-    fn describe(&self, record: &ContainerRecord) -> Result<Rootfs, Error> {
+    pub(super) fn describe(&self, record: &ContainerRecord) -> Result<Rootfs, Error> {
         Ok(self.snapshotter.describe(&snapshot_key(record), &record.layers)?)
     }
 
@@ -143,7 +157,7 @@ impl Daemon {
             rootfs: &bundle,
             files: &files,
             cgroup_path: Path::new(&self.cgroup_path(&record.namespace, &record.id)),
-            default_filter_is_kept: self.filters.has_default(&options.security),
+            default_filter_is_kept: is_own(record) && self.filters.has_default(&options.security),
         })?)
     }
 
@@ -157,21 +171,9 @@ impl Daemon {
             Some(profile) => Some(self.filters.compiled(profile, &record.options.security)?),
             None => None,
         };
-        // What is removed when it ends, or when it is found ended after a power cut, need not survive one; without
-        // this the end of its root syncs the whole file system.
-        let volatile = record.options.volatile_rootfs
-            || record.options.auto_remove
-            || self.config.containers.volatile_rootfs;
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let overlay = plan::Overlay {
-            lower: rootfs.lower.iter().map(|path| text(path)).collect(),
-            upper: text(&rootfs.upper),
-            work: text(&rootfs.work),
-            volatile,
-            settings: Vec::new(),
-        };
+        let overlay = plan::Root::Overlay(self.overlay(record, rootfs));
         let input = PlanInput {
-            rootfs: plan::Rootfs { root: Some(plan::Root::Overlay(overlay)), id_mapped: false },
+            rootfs: plan::Rootfs { root: Some(overlay), id_mapped: false },
             cgroups: self.cgroups.clone(),
             init: record.options.init,
             filter,
@@ -179,6 +181,23 @@ impl Daemon {
             ..PlanInput::default()
         };
         Ok(plan::compile(spec, &input)?)
+    }
+
+    /// The mount that becomes its root.
+    pub(super) fn overlay(&self, record: &ContainerRecord, rootfs: &Rootfs) -> plan::Overlay {
+        // What is removed when it ends, or when it is found ended after a power cut, need not survive one; without
+        // this the end of its root syncs the whole file system.
+        let volatile = record.options.volatile_rootfs
+            || record.options.auto_remove
+            || self.config.containers.volatile_rootfs;
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        plan::Overlay {
+            lower: rootfs.lower.iter().map(|path| text(path)).collect(),
+            upper: text(&rootfs.upper),
+            work: text(&rootfs.work),
+            volatile,
+            settings: Vec::new(),
+        }
     }
 
     fn write_bundle(&self, record: &ContainerRecord) -> Result<(), Error> {
@@ -190,31 +209,15 @@ impl Daemon {
         write().map_err(|source| Error::Io { action: "make the container's bundle", source })?;
         self.write_files(record)
     }
+}
 
-    /// Starts the shim, whose parent is then init; what connects it is the returned socket.
-    fn spawn_shim(&self, record: &ContainerRecord) -> Result<StdUnixStream, Error> {
-        let io = |source| Error::Io { action: "start the shim", source };
-        let (ours, theirs) = StdUnixStream::pair().map_err(io)?;
-        ours.set_nonblocking(true).map_err(io)?;
-        let null = File::options().read(true).write(true).open("/dev/null").map_err(io)?;
-        let name = format!("{}/{}", record.namespace, record.id.short());
-        let args = ["gantry-shim", name.as_str()]
-            .map(|arg| CString::new(arg).expect("a namespace and an id have no NUL"));
-        // Standard error is the daemon's own, so that a shim that dies of a bug can say so.
-        let stderr = io::stderr();
-        let descriptors = vec![
-            (null.as_fd(), 0),
-            (null.as_fd(), 1),
-            (stderr.as_fd(), 2),
-            (theirs.as_fd(), SHIM_CONNECTION),
-        ];
-        Spawn { programme: self.shim.as_fd(), args: args.into(), env: Vec::new(), descriptors }.start()?;
-        Ok(ours)
-    }
+/// Whether Gantry's own runtime makes it.
+fn is_own(record: &ContainerRecord) -> bool {
+    record.options.runtime.as_ref().is_none_or(RuntimeName::is_own)
 }
 
 /// The namespaces that the daemon makes and the shim passes on.
-fn passed(network: &NetworkMode) -> Vec<NamespaceKind> {
+pub(super) fn passed(network: &NetworkMode) -> Vec<NamespaceKind> {
     match network {
         NetworkMode::Host => Vec::new(),
         NetworkMode::None
@@ -225,7 +228,7 @@ fn passed(network: &NetworkMode) -> Vec<NamespaceKind> {
 }
 
 /// Whom the container's programme runs as, by the container's own user database.
-fn container_user(record: &ContainerRecord, rootfs: &Rootfs) -> Result<ResolvedUser, Error> {
+pub(super) fn container_user(record: &ContainerRecord, rootfs: &Rootfs) -> Result<ResolvedUser, Error> {
     let own = &record.options.process;
     let text = own.user.as_ref().unwrap_or(&record.image_config.user);
     users::look_up(rootfs, text, &own.additional_groups)

@@ -54,7 +54,11 @@ impl Bench {
                 Token::Attachment(_, serial) => {
                     self.streams.on_attachment(serial, one.hung_up, &mut context);
                 }
-                Token::Listener | Token::Connection(_) | Token::Process(_) | Token::OutOfMemory => {
+                Token::Listener
+                | Token::Connection(_)
+                | Token::Process(_)
+                | Token::OutOfMemory
+                | Token::Children => {
                     panic!("not watched here")
                 }
             }

@@ -142,11 +142,16 @@ impl Drop for Bench {
     }
 }
 
-fn spawn(control: std::os::fd::BorrowedFd<'_>) -> Spawned {
+/// The shim's file.
+pub(crate) fn programme() -> File {
     // The release build is tested by naming it.
     let built =
         std::env::var_os("GANTRY_TEST_SHIM").unwrap_or_else(|| env!("CARGO_BIN_EXE_gantry-shim").into());
-    let programme = File::open(built).expect("built");
+    File::open(built).expect("built")
+}
+
+fn spawn(control: std::os::fd::BorrowedFd<'_>) -> Spawned {
+    let programme = programme();
     let null = File::options().read(true).write(true).open("/dev/null").expect("a kernel device");
     Spawn {
         programme: programme.as_fd(),
@@ -310,6 +315,7 @@ impl Daemon {
             plan: plan.encode_to_vec(),
             stdio: Some(stdio),
             attach: Some(attach_request("")),
+            foreign_process: Vec::new(),
         };
         let (client, theirs) = Client::pair();
         let id = self.send(Action::Exec(exec), Some(&theirs));
@@ -362,6 +368,7 @@ pub(crate) fn launch_request(bench: &Bench, plan: &Plan, stdio: Stdio) -> Launch
         log_limits: None,
         stdio: Some(stdio),
         network_namespace: false,
+        foreign: None,
     }
 }
 

@@ -1,0 +1,247 @@
+//! What differs when another OCI runtime makes the container: it gets a spec as JSON where Gantry's own gets a plan, and
+//! what it says of a failure has to be found in what it wrote. The same spec, user and control group; the shim does
+//! the rest (`crates/shim/src/foreign`). Decision 0009 has the whys.
+
+use std::path::{Path, PathBuf};
+
+use gantry_api::shim::v1::{Failure, FailureKind, ForeignLaunch};
+use gantry_api::shim::{NETWORK_FILE, ROOTFS_FOLDER, RUNTIME_LOG_FILE, SPEC_FILE};
+use gantry_runtime::cgroup;
+use gantry_runtime::spec::{self, ExecInput};
+use gantry_snapshot::Rootfs;
+use gantry_types::{NamespaceMode, ProcessOptions};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use prost::Message;
+use serde::Deserialize;
+
+use super::spec::{container_user, passed};
+use crate::assemble::Daemon;
+use crate::config::Runtime;
+use crate::error::Error;
+use crate::tables::ContainerRecord;
+use crate::{runtimes, sweep, users};
+
+/// The version that the spec says it has: nothing newer is in it, and crun took none before 1.9.
+const OCI_VERSION: &str = "1.0.2";
+/// What its processes get where nothing else is asked; the shim's own is the lowest.
+const OOM_SCORE_ADJ: i32 = 0;
+
+impl Daemon {
+    /// The container's other runtime; `None` is Gantry's own.
+    pub(super) fn foreign(&self, record: &ContainerRecord) -> Result<Option<Runtime>, Error> {
+        Ok(runtimes::find(&self.config, &record.options)?)
+    }
+
+    /// Writes the spec into the bundle, and says what the shim shall run.
+    pub(super) fn prepare_foreign(
+        &self,
+        record: &ContainerRecord,
+        runtime: &Runtime,
+    ) -> Result<ForeignLaunch, Error> {
+        let bundle = self.layout.bundle(&record.namespace, &record.id);
+        let rootfs = self.describe(record)?;
+        let user = container_user(record, &rootfs)?;
+        let spec = foreign_spec(self.build_spec(record, &user)?, record, &bundle);
+        let write = || {
+            serde_json::to_vec(&spec)
+                .map_err(std::io::Error::from)
+                .and_then(|json| std::fs::write(bundle.join(SPEC_FILE), json))
+        };
+        write().map_err(|source| Error::Io { action: "write the container's spec", source })?;
+        Self::link_state(record, runtime, &bundle)?;
+        let group = self.cgroup_path(&record.namespace, &record.id);
+        Ok(ForeignLaunch {
+            command: command(runtime, &bundle),
+            container_id: record.id.to_string(),
+            rootfs: self.overlay(record, &rootfs).encode_to_vec(),
+            cgroup: cgroup::plan(None, &group, &self.cgroups)?.encode_to_vec(),
+            own_pid_namespace: record.options.pid_mode == NamespaceMode::Private,
+        })
+    }
+
+    /// Leaves a trace of a state that is kept elsewhere, for the sweep after a shim that was killed.
+    fn link_state(record: &ContainerRecord, runtime: &Runtime, bundle: &Path) -> Result<(), Error> {
+        let Some(root) = state_root(runtime) else { return Ok(()) };
+        match std::os::unix::fs::symlink(root.join(record.id.as_str()), bundle.join(sweep::RUNTIME_STATE)) {
+            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(Error::Io { action: "note where the runtime keeps its state", source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A further process, as the runtime reads it.
+    pub(super) fn foreign_exec(
+        &self,
+        record: &ContainerRecord,
+        options: &ProcessOptions,
+        rootfs: &Rootfs,
+    ) -> Result<Vec<u8>, Error> {
+        let own = &record.options.process;
+        let text = options.user.as_ref().or(own.user.as_ref()).unwrap_or(&record.image_config.user);
+        let user = users::look_up(rootfs, text, &options.additional_groups)?;
+        let spec = self.build_spec(record, &container_user(record, rootfs)?)?;
+        let mut process = spec::process_for_exec(&ExecInput {
+            spec: &spec,
+            container: &record.options,
+            image: &record.image_config,
+            hostname: &self.hostname(record),
+            options,
+            user: &user,
+            host: &self.host,
+        })?;
+        process.set_oom_score_adj(process.oom_score_adj().or(Some(OOM_SCORE_ADJ)));
+        serde_json::to_vec(&process)
+            .map_err(|source| Error::Io { action: "write the process's spec", source: source.into() })
+    }
+}
+
+/// The programme and what stands in front of the command word.
+fn command(runtime: &Runtime, bundle: &Path) -> Vec<String> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let root = state_root(runtime).unwrap_or_else(|| bundle.join(sweep::RUNTIME_STATE));
+    let mut words = vec![text(&runtime.path)];
+    words.extend(runtime.args.iter().cloned());
+    words.extend(["--root".into(), text(&root), "--log".into(), text(&bundle.join(RUNTIME_LOG_FILE))]);
+    words.extend(["--log-format".into(), "json".into()]);
+    words
+}
+
+/// Where the runtime keeps its state beyond the bundle, if it does.
+fn state_root(runtime: &Runtime) -> Option<PathBuf> {
+    (!runtime.root.as_os_str().is_empty()).then(|| runtime.root.clone())
+}
+
+/// The spec with the paths where the shim puts things.
+fn foreign_spec(mut spec: Spec, record: &ContainerRecord, bundle: &Path) -> Spec {
+    spec.set_version(OCI_VERSION.to_owned());
+    if let Some(root) = spec.root_mut() {
+        root.set_path(bundle.join(ROOTFS_FOLDER));
+    }
+    if let Some(process) = spec.process_mut() {
+        process.set_oom_score_adj(process.oom_score_adj().or(Some(OOM_SCORE_ADJ)));
+    }
+    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    if !passed(&record.options.network).is_empty() {
+        for namespace in namespaces.into_iter().flatten() {
+            if namespace.typ() == LinuxNamespaceType::Network {
+                namespace.set_path(Some(bundle.join(NETWORK_FILE)));
+            }
+        }
+    }
+    spec
+}
+
+/// What the shim tells of another runtime's command, in a sentence and with the kind that it means.
+pub(super) fn explain(failure: Failure) -> Failure {
+    if failure.kind() != FailureKind::Runtime {
+        return failure;
+    }
+    let said = last_words(&failure.message);
+    let programme = Path::new(&failure.object).file_name().map(|name| name.to_string_lossy().into_owned());
+    let programme = programme.unwrap_or_else(|| failure.object.clone());
+    let words = if said.is_empty() { "it did not say why" } else { &said };
+    let kind = match failure.step.as_str() {
+        "create" | "start" | "exec" => kind_of(&said),
+        _ => FailureKind::Runtime,
+    };
+    let message = format!("{programme} cannot {} the container: {words}", failure.step);
+    let message = message.replace(" exec the container", " run a process in the container");
+    Failure { kind: kind.into(), message, ..failure }
+}
+
+/// A runtime has no other words for it than its text: these are runc's, crun's, youki's and Gantry's.
+fn kind_of(said: &str) -> FailureKind {
+    let any = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if any(&["executable file", "command", "exec"]) {
+        if any(&["not found", "no such file or directory", "No such file or directory"]) {
+            return FailureKind::CommandNotFound;
+        }
+        if any(&["ermission denied", "xec format error", "is a directory", "Is a directory"]) {
+            return FailureKind::CommandNotExecutable;
+        }
+    }
+    FailureKind::Runtime
+}
+
+/// The message of the last error that was logged, else the last line of text.
+fn last_words(said: &str) -> String {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(default)]
+        level: String,
+        msg: String,
+    }
+    let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let logged = |line: &str| serde_json::from_str::<Line>(line).ok();
+    let error = lines().filter_map(logged).find(|line| matches!(line.level.as_str(), "error" | "fatal"));
+    let words = error.or_else(|| lines().find_map(logged)).map(|line| line.msg);
+    words.or_else(|| lines().next().map(str::to_owned)).unwrap_or_default().trim().replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(step: &str, message: &str) -> (FailureKind, String) {
+        let failure = Failure {
+            kind: FailureKind::Runtime.into(),
+            message: message.into(),
+            step: step.into(),
+            object: "/usr/bin/crun".into(),
+            ..Failure::default()
+        };
+        let failure = explain(failure);
+        (failure.kind(), failure.message)
+    }
+
+    #[test]
+    fn the_logged_error_is_told_and_not_the_warning_before_or_the_text_after() {
+        let said = concat!(
+            "{\"msg\":\"cgroups are old\",\"level\":\"warning\"}\n",
+            "{\"msg\":\"mount proc: Operation not permitted\",\"level\":\"error\"}\n",
+            "some more text\n"
+        );
+        let wanted = "crun cannot create the container: mount proc: Operation not permitted";
+        assert_eq!(explained("create", said), (FailureKind::Runtime, wanted.into()));
+        let text = explained("start", "first\nsegmentation fault\n\n");
+        assert_eq!(text.1, "crun cannot start the container: segmentation fault");
+        assert_eq!(explained("delete", "").1, "crun cannot delete the container: it did not say why");
+    }
+
+    #[test]
+    fn a_missing_command_and_an_unusable_one_are_known_by_every_runtimes_words() {
+        let missing = [
+            "executable file `nope` not found in $PATH: No such file or directory",
+            "runc create failed: unable to start container process: exec: \"nope\": executable file not found in $PATH",
+            "cannot run the command \"nope\": No such file or directory (os error 2)",
+            "open executable: No such file or directory",
+        ];
+        for said in missing {
+            assert_eq!(explained("create", said).0, FailureKind::CommandNotFound, "{said}");
+        }
+        let unusable = [
+            "open executable: Permission denied",
+            "runc create failed: unable to start container process: exec: \"/etc/passwd\": permission denied",
+            "exec /x: Exec format error",
+        ];
+        for said in unusable {
+            assert_eq!(explained("exec", said).0, FailureKind::CommandNotExecutable, "{said}");
+        }
+        let mount = "mount `/a` to `b`: No such file or directory";
+        assert_eq!(explained("create", mount).0, FailureKind::Runtime);
+        assert_eq!(explained("kill", missing[0]).0, FailureKind::Runtime);
+    }
+
+    #[test]
+    fn state_is_in_the_bundle_unless_the_configuration_says_where() {
+        let mut runtime =
+            Runtime { path: "/bin/crun".into(), args: vec!["--x".into()], ..Runtime::default() };
+        let words = command(&runtime, Path::new("/b"));
+        let wanted =
+            ["/bin/crun", "--x", "--root", "/b/runtime", "--log", "/b/runtime.log", "--log-format", "json"];
+        assert_eq!(words, wanted);
+        runtime.root = "/run/crun".into();
+        assert_eq!(command(&runtime, Path::new("/b"))[3], "/run/crun");
+    }
+}
