@@ -31,7 +31,7 @@ tests![
 ];
 
 /// What `--runtime` is told, for each that is tested.
-fn all() -> Result<Vec<String>> {
+fn tested() -> Result<Vec<String>> {
     for package in ["crun", "runc"] {
         let found = ["/usr/bin", "/usr/sbin"].iter().any(|folder| Path::new(folder).join(package).exists());
         ensure!(found, "{package} is missing: install Debian's package");
@@ -44,7 +44,7 @@ fn all() -> Result<Vec<String>> {
 fn with_each(world: &World, test: impl Fn(&mut Daemon, &[&str], &str) -> Result<()>) -> Result<()> {
     let (mut daemon, image) = world.daemon_with_busybox()?;
     let lines = mount_lines()?;
-    for runtime in all()? {
+    for runtime in tested()? {
         test(&mut daemon, &["--runtime", &runtime], &image).with_context(|| format!("with {runtime}"))?;
     }
     let now = mount_lines()?;
@@ -273,7 +273,7 @@ fn they_are_on_networks(world: &World) -> Result<()> {
     if !gantry_tests::network::is_possible() {
         return skip("no network namespaces here");
     }
-    let runtimes = all()?;
+    let runtimes = tested()?;
     on_stage(world, |_stage, daemon, image| {
         daemon.ok(&["network", "create", "front"])?;
         daemon.ok(&["run", "-d", "--name", "web", "--network", "front", image, "sh", "-c", SERVER])?;
