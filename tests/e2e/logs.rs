@@ -16,6 +16,7 @@ tests![
     binary_output_comes_back_byte_for_byte,
     a_log_that_grows_beyond_its_segments_loses_its_beginning_only,
     logs_of_a_running_container_are_read_by_two_at_once,
+    logs_end_where_they_ended_though_the_container_writes_on,
 ];
 
 fn output_and_errors_are_kept_apart(world: &World) -> Result<()> {
@@ -151,6 +152,21 @@ fn logs_of_a_running_container_are_read_by_two_at_once(world: &World) -> Result<
             ensure!(line == format!("line {number}"), "{line}");
         }
     }
+    world.done(daemon);
+    Ok(())
+}
+
+fn logs_end_where_they_ended_though_the_container_writes_on(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let id = daemon.ok(&["run", "-d", &image, "yes"])?;
+    until_true("it to write", seconds(10), || Ok(!daemon.ok(&["logs", "-n", "1", &id])?.is_empty()))?;
+    // It writes faster than any client reads; each of these has a deadline.
+    let some = daemon.ok(&["logs", "-n", "1000", &id])?;
+    ensure!(some.lines().count() <= 1001 && some.lines().all(|line| line == "y"), "{}", some.len());
+    let all = daemon.gantry(&["logs", &id])?.exits(0)?;
+    ensure!(all.stdout.starts_with("y\n"));
+    ensure!(daemon.inspect(&id, "{{.State.Status}}")? == "running");
+    daemon.ok(&["kill", &id])?;
     world.done(daemon);
     Ok(())
 }

@@ -8,4 +8,4 @@ mod reader;
 
 pub(crate) use entry::{Entry, LogStream};
 pub(crate) use follow::Follower;
-pub(crate) use reader::{LogReader, Start};
+pub(crate) use reader::{End, LogReader, Start};

@@ -12,7 +12,7 @@ use super::Service;
 use super::containers::Named;
 use crate::blocking::Blocking;
 use crate::error::Error;
-use crate::logs::{Entry, Follower, LogReader, LogStream, Start};
+use crate::logs::{End, Entry, Follower, LogReader, LogStream, Start};
 use crate::tables::ContainerStatus;
 
 /// Bytes of one message, unless a single entry is larger.
@@ -49,6 +49,7 @@ pub(super) fn stream(
     let io = |source| Error::Io { action: "read the container's log", source };
     // Before the first read, so that no write falls between.
     let follower = if request.follow { Some(Follower::open(&folder).map_err(io)?) } else { None };
+    let end = if request.follow { End::Never } else { End::Present };
     let (sender, receiver) = mpsc::channel(MESSAGES_QUEUED);
     let status = service.handle(named)?.status();
     let blocking = service.daemon.blocking.clone();
@@ -56,7 +57,7 @@ pub(super) fn stream(
     let cancelled = tasks.clone();
     tasks.spawn("log stream", async move {
         let sending = async {
-            let reader = blocking.run(move || LogReader::open(&folder, start)).await.map_err(io)?;
+            let reader = blocking.run(move || LogReader::open(&folder, start, end)).await.map_err(io)?;
             send(reader, follower, wanted, status, &blocking, &sender).await
         };
         tokio::select! {
