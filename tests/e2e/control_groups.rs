@@ -17,6 +17,7 @@ tests![
     an_update_that_cannot_be_changes_nothing,
     a_container_that_does_not_run_is_updated_for_its_start,
     stats_tell_what_is_used_once_and_again,
+    stats_of_all_add_what_starts_and_drop_what_ends,
     top_lists_the_processes,
     what_does_not_run_cannot_be_paused_watched_or_listed,
 ];
@@ -214,6 +215,28 @@ fn stats_tell_what_is_used_once_and_again(world: &World) -> Result<()> {
     let all = daemon.ok(&["stats", "--no-stream", "-a"])?;
     let busy = all.lines().find(|line| line.contains("busy")).context("it is not listed")?;
     ensure!(busy.contains("--"), "{busy}");
+    world.done(daemon);
+    Ok(())
+}
+
+fn stats_of_all_add_what_starts_and_drop_what_ends(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    let mut watching = daemon.begin(&["stats", "--format", "{{.Name}} {{.PIDs}}"])?;
+    // It shows nothing yet, and does not end for it.
+    for name in ["first", "second"] {
+        daemon.ok(&["run", "-d", "--name", name, &image, "sleep", "1000"])?;
+        watching.line_with(&format!("{name} 1"))?;
+    }
+    daemon.ok(&["kill", "first"])?;
+    let mut before = String::new();
+    until_true("the second alone", seconds(20), || {
+        let line = watching.next_line()?;
+        let is_alone = before == "second 1" && line == "second 1";
+        before = line;
+        Ok(is_alone)
+    })?;
+    daemon.ok(&["start", "first"])?;
+    watching.line_with("first 1")?;
     world.done(daemon);
     Ok(())
 }
