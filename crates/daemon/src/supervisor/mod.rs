@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gantry_types::{ContainerState, EndpointOptions, ExecId, ProcessOptions, PublishedPort, Resources};
+use gantry_store::STALL_TIMEOUT;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
@@ -178,7 +179,13 @@ impl Supervisor {
                 () = tasks.cancelled() => return,
                 // Boxed: a container that only runs does not hold room for the largest thing that could be done with it.
                 event = next_event(&mut self.shim) => Box::pin(self.on_shim_event(event)).await,
-                () = self.pending.settled(), if !self.steps.is_empty() => Box::pin(self.run_steps()).await,
+                on_disk = self.pending.settled(STALL_TIMEOUT), if !self.steps.is_empty() => {
+                    if on_disk {
+                        Box::pin(self.run_steps()).await;
+                    } else {
+                        tracing::warn!("the end is not on the disk yet; the shim is kept until it is");
+                    }
+                }
                 command = commands.recv() => match command {
                     Some(command) => Box::pin(self.on_command(command)).await,
                     None => return,

@@ -2,6 +2,8 @@
 //! together. Changes that a client is told of are made durable first; the rest becomes durable with the
 //! next that is, or within a second.
 
+use std::time::Duration;
+
 use gantry_store::{Commit, Revision};
 use gantry_types::{ContainerEvent, ContainerState, Exit, Labels};
 use tokio::sync::watch;
@@ -22,13 +24,16 @@ impl Pending {
         Self { revision: Revision::default(), durable }
     }
 
-    /// Resolves when the last change is on disk. Cancel safe.
-    pub(super) async fn settled(&mut self) {
+    /// Whether the last change is on disk, waited for at most as long as `limit`. Cancel safe.
+    pub(super) async fn settled(&mut self, limit: Duration) -> bool {
         let revision = self.revision;
-        if self.durable.wait_for(|durable| *durable >= revision).await.is_err() {
-            // The store is closed; nothing will become durable any more.
-            std::future::pending::<()>().await;
-        }
+        let on_disk = async {
+            if self.durable.wait_for(|durable| *durable >= revision).await.is_err() {
+                // The store is closed; nothing will become durable any more.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::time::timeout(limit, on_disk).await.is_ok()
     }
 
     /// A later change is on disk, and so is this one.
@@ -126,5 +131,26 @@ impl Supervisor {
             attributes.insert("exit_code".into(), exit.code.to_string());
         }
         attributes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_is_waited_for_no_longer_than_the_limit() {
+        let (disk, durable) = watch::channel(Revision(1));
+        let mut pending = Pending::none(durable);
+        assert!(pending.settled(LIMIT).await, "nothing was recorded");
+        pending.revision = Revision(2);
+        assert!(!pending.settled(LIMIT).await, "it is not on the disk");
+        disk.send_replace(Revision(2));
+        assert!(pending.settled(LIMIT).await);
+        pending.revision = Revision(3);
+        drop(disk);
+        assert!(!pending.settled(LIMIT).await, "a store that is closed takes nothing any more");
     }
 }
