@@ -190,7 +190,7 @@ fn they_pause_are_updated_and_measured(world: &World) -> Result<()> {
         daemon.ok(&["update", "--memory", "96m", "--memory-swap", "96m", &id])?;
         ensure!(limit(pid)? == "100663296");
         let stats = daemon.ok(&["stats", "--no-stream", &id])?;
-        ensure!(stats.contains("96MiB") || stats.contains("MiB / 96"), "{stats}");
+        ensure!(stats.contains("/ 96.0MiB"), "{stats}");
         ensure!(daemon.ok(&["top", &id])?.contains("sleep"));
         daemon.ok(&["rm", "-f", &id])?;
         let script = "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done";
@@ -325,7 +325,8 @@ fn orphans_in_the_machines_pid_namespace_are_reaped(world: &World) -> Result<()>
         until_true("the orphan to be reaped", seconds(10), || {
             Ok(!Path::new(&format!("/proc/{}", orphan.trim())).exists())
         })?;
-        daemon.ok(&["stop", "-t", "0", &id])?;
+        daemon.ok(&["kill", &id])?;
+        daemon.await_state(&id, "exited")?;
         ensure!(daemon.inspect(&id, "{{.State.ExitCode}}")? == "137");
         Ok(())
     })
