@@ -9,6 +9,7 @@ use gantry_store::{Page, Store, Transaction};
 use gantry_types::{Namespace, RequestId};
 use tokio::sync::watch;
 
+use crate::assemble::Daemon;
 use crate::clock;
 use crate::error::Error;
 use crate::tables::{REQUESTS, RequestRow};
@@ -94,11 +95,11 @@ impl Guard<'_> {
 }
 
 impl Guard<'_> {
-    /// As [`Self::note`], for work that has no transaction of its own, or that may be repeated after a crash.
-    pub(crate) fn note_alone(&self, store: &Store, resource: &str) -> Result<(), Error> {
-        let ((), commit) = store.transaction(|tx| self.note(tx, resource))?;
-        commit.lazily();
-        Ok(())
+    /// As [`Self::note`], for work that has no transaction of its own. It is on the disk before the answer is given, so that
+    /// no retry does answered work again; only a daemon that ends between the work and the note does.
+    pub(crate) async fn note_alone(&self, daemon: &Daemon, resource: &str) -> Result<(), Error> {
+        let ((), commit) = daemon.store.transaction(|tx| self.note(tx, resource))?;
+        daemon.durable(commit).await
     }
 }
 

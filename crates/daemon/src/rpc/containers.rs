@@ -109,15 +109,12 @@ impl ContainerService for Service {
         let request = request.into_inner();
         let named = self.named(&request.namespace, &request.container)?;
         let options = StopOptions { timeout_ms: request.timeout_ms, signal: signal(&request.signal)? };
-        let daemon = self.daemon.clone();
-        let (namespace, id) = (named.namespace.clone(), named.id.clone());
-        // In a task of its own, so that it goes on when the caller gives up.
-        let stop = self
-            .daemon
-            .tasks
-            .spawn("stop", async move { daemon.stop_container(&namespace, &id, options).await });
-        stop.await.map_err(|_| Error::ShuttingDown)??;
-        Ok(Response::new(StopContainerResponse { container: self.container(&named).ok() }))
+        let service = self.clone();
+        let container = self.to_the_end("stop", async move {
+            service.daemon.stop_container(&named.namespace, &named.id, options).await?;
+            Ok(service.container(&named).ok())
+        });
+        Ok(Response::new(StopContainerResponse { container: container.await? }))
     }
 
     async fn kill_container(
@@ -127,17 +124,22 @@ impl ContainerService for Service {
         let request = request.into_inner();
         let named = self.named(&request.namespace, &request.container)?;
         let signal = signal(&request.signal)?.unwrap_or(Signal::KILL).number().unsigned_abs();
-        let turn = self.turn(&named.namespace, &request.request_id, "KillContainer").await?;
-        if let Turn::Work(guard) = turn {
-            let all = request.all;
-            self.handle(&named)?
-                .ask(|reply| Command::Signal { exec: None, signal, all, ends: false, reply })
-                .await?;
-            if let Some(guard) = guard {
-                guard.note_alone(&self.daemon.store, named.id.as_str())?;
+        let service = self.clone();
+        let killed = self.to_the_end("kill", async move {
+            let turn = service.turn(&named.namespace, &request.request_id, "KillContainer").await?;
+            if let Turn::Work(guard) = turn {
+                let all = request.all;
+                service
+                    .handle(&named)?
+                    .ask(|reply| Command::Signal { exec: None, signal, all, ends: false, reply })
+                    .await?;
+                if let Some(guard) = guard {
+                    guard.note_alone(&service.daemon, named.id.as_str()).await?;
+                }
             }
-        }
-        Ok(Response::new(KillContainerResponse {}))
+            Ok(KillContainerResponse {})
+        });
+        Ok(Response::new(killed.await?))
     }
 
     async fn restart_container(
@@ -147,14 +149,18 @@ impl ContainerService for Service {
         let request = request.into_inner();
         let named = self.named(&request.namespace, &request.container)?;
         let options = StopOptions { timeout_ms: request.timeout_ms, signal: signal(&request.signal)? };
-        let turn = self.turn(&named.namespace, &request.request_id, "RestartContainer").await?;
-        if let Turn::Work(guard) = turn {
-            self.daemon.restart_container(&named.namespace, &named.id, options).await?;
-            if let Some(guard) = guard {
-                guard.note_alone(&self.daemon.store, named.id.as_str())?;
+        let service = self.clone();
+        let restarted = self.to_the_end("restart", async move {
+            let turn = service.turn(&named.namespace, &request.request_id, "RestartContainer").await?;
+            if let Turn::Work(guard) = turn {
+                service.daemon.restart_container(&named.namespace, &named.id, options).await?;
+                if let Some(guard) = guard {
+                    guard.note_alone(&service.daemon, named.id.as_str()).await?;
+                }
             }
-        }
-        Ok(Response::new(RestartContainerResponse { container: Some(self.container(&named)?) }))
+            Ok(RestartContainerResponse { container: Some(service.container(&named)?) })
+        });
+        Ok(Response::new(restarted.await?))
     }
 
     async fn wait_container(
@@ -181,19 +187,21 @@ impl ContainerService for Service {
     ) -> Result<Response<RemoveContainerResponse>, Status> {
         let request = request.into_inner();
         let namespace = convert::namespace(&request.namespace)?;
-        let turn = self.turn(&namespace, &request.request_id, "RemoveContainer").await?;
-        let id = match turn {
-            Turn::Done(id) => id,
-            Turn::Work(guard) => {
-                let named = self.named(&request.namespace, &request.container)?;
-                self.daemon.remove_container(&named.namespace, &named.id, request.force).await?;
-                if let Some(guard) = guard {
-                    guard.note_alone(&self.daemon.store, named.id.as_str())?;
-                }
-                named.id.to_string()
+        let service = self.clone();
+        let id = self.to_the_end("remove", async move {
+            let turn = service.turn(&namespace, &request.request_id, "RemoveContainer").await?;
+            let guard = match turn {
+                Turn::Done(id) => return Ok(id),
+                Turn::Work(guard) => guard,
+            };
+            let named = service.named(&request.namespace, &request.container)?;
+            service.daemon.remove_container(&named.namespace, &named.id, request.force).await?;
+            if let Some(guard) = guard {
+                guard.note_alone(&service.daemon, named.id.as_str()).await?;
             }
-        };
-        Ok(Response::new(RemoveContainerResponse { id }))
+            Ok(named.id.to_string())
+        });
+        Ok(Response::new(RemoveContainerResponse { id: id.await? }))
     }
 
     async fn rename_container(

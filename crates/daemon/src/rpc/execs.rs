@@ -28,7 +28,7 @@ pub(super) async fn start(service: &Service, request: StartExecRequest) -> Resul
                 .ask(|reply| Command::Exec { process, streams: None, size: None, reply })
                 .await?;
             if let Some(guard) = guard {
-                guard.note_alone(&service.daemon.store, started.state.id.as_str())?;
+                guard.note_alone(&service.daemon, started.state.id.as_str()).await?;
             }
             started.state
         }

@@ -241,7 +241,7 @@ impl ImageService for Service {
         let Turn::Work(guard) = turn else { return Ok(Response::new(RemoveImageResponse::default())) };
         let removed = self.daemon.remove_image(&namespace, text, request.force).await?;
         if let Some(guard) = guard {
-            guard.note_alone(&self.daemon.store, text)?;
+            guard.note_alone(&self.daemon, text).await?;
         }
         Ok(Response::new(RemoveImageResponse {
             untagged: removed.untagged.iter().map(Reference::familiar).collect(),

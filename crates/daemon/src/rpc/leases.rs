@@ -143,7 +143,7 @@ impl LeaseService for Service {
         if let Turn::Work(guard) = turn {
             self.daemon.delete_lease(&namespace, &id).await?;
             if let Some(guard) = guard {
-                guard.note_alone(&self.daemon.store, id.as_str())?;
+                guard.note_alone(&self.daemon, id.as_str()).await?;
             }
         }
         Ok(Response::new(DeleteLeaseResponse {}))

@@ -29,6 +29,7 @@ use tonic::service::Routes;
 pub(crate) use trace::TraceLayer;
 
 use crate::assemble::Daemon;
+use crate::error::Error;
 use crate::requests::Turn;
 
 /// The daemon, as the services see it.
@@ -47,6 +48,15 @@ impl Service {
     ) -> Result<Turn<'_>, Status> {
         let id = convert::request_id(request_id)?;
         Ok(self.daemon.requests.turn(&self.daemon.store, namespace, id, method).await?)
+    }
+
+    /// Carries `work` of several steps out to its end, whether the caller waits for it or not.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.daemon.tasks.spawn(name, work).await.map_err(|_| Error::ShuttingDown)?
     }
 }
 

@@ -41,7 +41,7 @@ impl Service {
         if let Turn::Work(guard) = turn {
             self.handle(named)?.ask(|reply| Command::Ports { add, remove, reply }).await?;
             if let Some(guard) = guard {
-                guard.note_alone(&self.daemon.store, named.id.as_str())?;
+                guard.note_alone(&self.daemon, named.id.as_str()).await?;
             }
         }
         Ok(())
@@ -149,7 +149,7 @@ impl NetworkService for Service {
                 let found = self.network(&namespace, convert::identifier("network", &request.network)?)?;
                 self.daemon.remove_network(&found).await?;
                 if let Some(guard) = guard {
-                    guard.note_alone(&self.daemon.store, found.id.as_str())?;
+                    guard.note_alone(&self.daemon, found.id.as_str()).await?;
                 }
                 found.id.to_string()
             }
@@ -193,7 +193,7 @@ impl NetworkService for Service {
             let (network, options) = (Box::new(found.clone()), Box::new(attachment.options));
             self.handle(&named)?.ask(|reply| Command::Connect { network, options, reply }).await?;
             if let Some(guard) = guard {
-                guard.note_alone(&self.daemon.store, named.id.as_str())?;
+                guard.note_alone(&self.daemon, named.id.as_str()).await?;
             }
         }
         let endpoint = self.place(&named.namespace, &named.id, &found.id)?;
@@ -212,7 +212,7 @@ impl NetworkService for Service {
             let network = Box::new(found);
             self.handle(&named)?.ask(|reply| Command::Disconnect { network, reply }).await?;
             if let Some(guard) = guard {
-                guard.note_alone(&self.daemon.store, named.id.as_str())?;
+                guard.note_alone(&self.daemon, named.id.as_str()).await?;
             }
         }
         Ok(Response::new(DisconnectContainerResponse {}))
@@ -297,7 +297,7 @@ impl NetworkService for Service {
                 let found = find_sandbox(&self.daemon.store, &namespace, text).map_err(Error::from)?;
                 self.daemon.remove_sandbox(&found).await?;
                 if let Some(guard) = guard {
-                    guard.note_alone(&self.daemon.store, found.id.as_str())?;
+                    guard.note_alone(&self.daemon, found.id.as_str()).await?;
                 }
                 found.id.to_string()
             }
