@@ -12,6 +12,8 @@ use super::SpecError;
 const HOST_NAME_BYTES_MAX: usize = 64;
 /// Bytes of a name in the DNS (RFC 1035).
 const DNS_NAME_BYTES_MAX: usize = 253;
+/// Stands for the host's address, which the daemon knows: it writes the file.
+const HOST_GATEWAY: &str = "host-gateway";
 /// Entries of each list.
 const LIST_MAX: usize = 256;
 
@@ -43,7 +45,9 @@ pub(crate) fn check(options: &ContainerOptions) -> Result<(), SpecError> {
         if !dns_name(name, DNS_NAME_BYTES_MAX) {
             return Err(refused("extra host", name, "is not a host name"));
         }
-        check_address("address of an extra host", address)?;
+        if address != HOST_GATEWAY {
+            check_address("address of an extra host", address)?;
+        }
     }
     for address in &options.dns {
         check_address("DNS server", address)?;
@@ -94,6 +98,7 @@ mod tests {
     fn plain_names_and_addresses_are_taken() {
         assert!(with(|options| options.hostname = Some("web-1.example".to_owned())));
         assert!(with(|options| options.extra_hosts = vec![("db".to_owned(), "fd00::1".to_owned())]));
+        assert!(with(|options| options.extra_hosts = vec![("up".to_owned(), "host-gateway".to_owned())]));
         assert!(with(|options| options.dns_search = vec![".".to_owned(), "example.org.".to_owned()]));
         assert!(with(|options| options.dns_options = vec!["ndots:5".to_owned()]));
     }
@@ -104,7 +109,7 @@ mod tests {
             assert!(!with(|options| options.hostname = Some(name.to_owned())), "{name:?}");
         }
         for (name, address) in
-            [("db\n1.1.1.1 x", "::1"), ("db", "1.1.1.1\nx"), ("db", "host-gateway"), ("", "::1")]
+            [("db\n1.1.1.1 x", "::1"), ("db", "1.1.1.1\nx"), ("db", "host-gateways"), ("", "::1")]
         {
             assert!(!with(|options| options.extra_hosts = vec![(name.to_owned(), address.to_owned())]));
         }
