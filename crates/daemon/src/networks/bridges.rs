@@ -32,19 +32,18 @@ impl Networks {
         let slot = self.slot(&network.id);
         let mut up = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let file = self.folder.network(network.id.as_str())?;
+        let mut bridges: Vec<InterfaceName> = network.bridge.iter().cloned().collect();
+        if let Some(first) = &network.bridge {
+            bridges.extend(further(first, &self.host.links()?).map(|(_, name)| name));
+            // Before its file, by which the next daemon would know it: a bridge may have any name.
+            self.host.remove_bridge(first)?;
+        }
         self.folder.remove_network(network.id.as_str())?;
         if file.is_some() || up.is_some() {
-            let mut bridges: Vec<InterfaceName> = network.bridge.iter().cloned().collect();
-            if let Some(first) = &network.bridge {
-                bridges.extend(further(first, &self.host.links()?).map(|(_, name)| name));
-            }
             let change = rules_of(network, bridges).change();
             self.change(&change.remove, &[])?;
         }
         *up = None;
-        if let Some(bridge) = &network.bridge {
-            self.host.remove_bridge(bridge)?;
-        }
         self.up.lock().unwrap_or_else(PoisonError::into_inner).remove(&network.id);
         Ok(())
     }

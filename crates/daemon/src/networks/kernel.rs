@@ -70,22 +70,26 @@ impl Networks {
                 self.folder.remove_endpoint(endpoint.id.as_str())?;
             }
         }
-        for (endpoint, network) in &now.all {
-            self.folder.write_endpoint(&netd::Endpoint {
-                id: endpoint.id.to_string(),
-                network: network.id.to_string(),
-                container: now.owner.clone(),
-                addresses: endpoint.addresses().collect(),
-                names: names(now, endpoint),
-                ports: now.services(),
-                dns_servers: now.dns.iter().map(|address| SocketAddr::new(*address, DNS_PORT)).collect(),
-                rules: PortForward::change(&now.forwards(&endpoint.id)).add,
-            })?;
-        }
+        self.write_places(now)?;
         let gone: Vec<_> = old.iter().filter(|forward| !new.contains(forward)).copied().collect();
         let fresh: Vec<_> = new.iter().filter(|forward| !old.contains(forward)).copied().collect();
         self.change(&PortForward::change(&gone).remove, &PortForward::change(&fresh).add)?;
         self.forget_flows(before, now)
+    }
+
+    /// Writes netd's files of all places.
+    pub(super) fn write_places(&self, places: &Places) -> Result<(), Error> {
+        places.all.iter().try_for_each(|(endpoint, network)| {
+            Ok(self.folder.write_endpoint(&file(places, endpoint, network))?)
+        })
+    }
+
+    /// Whether netd has of these places what it is to have.
+    pub(crate) fn is_told(&self, places: &Places) -> bool {
+        places.all.iter().all(|(endpoint, network)| {
+            let known = self.folder.endpoint(endpoint.id.as_str());
+            known.is_ok_and(|known| known.is_some_and(|known| known == file(places, endpoint, network)))
+        })
     }
 
     /// Ends the flows of places that are no more, and of ports that lead elsewhere now: those that stand would go
@@ -121,12 +125,29 @@ impl Networks {
 
     /// Takes everything of these places away but their links, which end with the namespace.
     pub(crate) fn forget_all(&self, places: &Places) -> Result<(), Error> {
-        // An endpoint's file is the mark that there is something.
-        if !places.all.iter().any(|(endpoint, _)| self.is_connected(&endpoint.id)) {
+        // An endpoint's file is the mark that there is something, or that it is gone already.
+        let is_unnamed = self.take_unnamed(places);
+        if !is_unnamed && !places.all.iter().any(|(endpoint, _)| self.is_connected(&endpoint.id)) {
             return Ok(());
         }
         let nothing = Places { all: Vec::new(), ..places.clone() };
         self.tell_all(Some(places), &nothing)
+    }
+
+    /// Takes the names of these places away, and leaves the rest to [`Self::forget_all`]: an end that is told of is one
+    /// whose name nobody finds any more.
+    pub(crate) fn forget_names(&self, places: &Places) -> Result<(), Error> {
+        for (endpoint, _) in places.all.iter().filter(|(endpoint, _)| self.is_connected(&endpoint.id)) {
+            self.unnamed.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.id.clone());
+            self.folder.remove_endpoint(endpoint.id.as_str())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the names of some of these places were taken away and the rest was not; it is known once.
+    fn take_unnamed(&self, places: &Places) -> bool {
+        let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+        places.all.iter().fold(false, |some, (endpoint, _)| unnamed.remove(&endpoint.id) | some)
     }
 
     /// Takes the link of a place from a namespace that lives.
@@ -228,6 +249,20 @@ impl Networks {
 
     pub(super) fn folder(&self) -> &netd::Folder {
         &self.folder
+    }
+}
+
+/// What netd is told of a place.
+fn file(places: &Places, endpoint: &EndpointRecord, network: &NetworkRecord) -> netd::Endpoint {
+    netd::Endpoint {
+        id: endpoint.id.to_string(),
+        network: network.id.to_string(),
+        container: places.owner.clone(),
+        addresses: endpoint.addresses().collect(),
+        names: names(places, endpoint),
+        ports: places.services(),
+        dns_servers: places.dns.iter().map(|address| SocketAddr::new(*address, DNS_PORT)).collect(),
+        rules: PortForward::change(&places.forwards(&endpoint.id)).add,
     }
 }
 

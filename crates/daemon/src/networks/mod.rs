@@ -10,6 +10,7 @@ mod bridges;
 pub(crate) mod facts;
 pub(crate) mod keeper;
 pub(crate) mod kernel;
+pub(crate) mod mend;
 mod parent;
 pub(crate) mod places;
 pub(crate) mod pool;
@@ -20,13 +21,13 @@ pub(crate) mod sandbox;
 pub(crate) mod sweep;
 pub(crate) mod tables;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use gantry_network::Host;
 use gantry_network::netd::Folder;
-use gantry_types::NetworkId;
+use gantry_types::{EndpointId, NetworkId};
 
 pub(crate) use problem::NetworkProblem;
 
@@ -46,6 +47,8 @@ pub(crate) struct Networks {
     up: Mutex<HashMap<NetworkId, Arc<Mutex<Option<bridges::Up>>>>>,
     /// Whether the table has its base and the host forwards.
     prepared: Mutex<bool>,
+    /// Places whose names are gone and whose rules are not yet.
+    unnamed: Mutex<HashSet<EndpointId>>,
 }
 
 impl Networks {
@@ -60,6 +63,7 @@ impl Networks {
             folder: Folder::create(state)?,
             up: Mutex::default(),
             prepared: Mutex::default(),
+            unnamed: Mutex::default(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What crashes leave of networks, found by the names that ids give: files of netd's that are nobody's, links
-//! whose endpoint does not run, bridges of networks that are no more. Then the table is loaded anew from the files that
-//! remain, in one batch, so no rule outlives its reason.
+//! whose endpoint does not run, bridges of networks that are no more. Who runs on and was cut off in a change is mended
+//! ([`super::mend`]). Then the table is loaded anew from the files that remain, in one batch, so no rule outlives its
+//! reason. The files of places that are no more go after that: they tell whose change was cut off.
 
 use std::collections::HashSet;
 
@@ -13,17 +14,20 @@ use crate::error::Error;
 
 impl Networks {
     /// Takes away everything but what `alive` endpoints (by id) and recorded networks need. Nothing happens
-    /// where no network was used since the machine came up.
-    pub(crate) fn sweep(&self, store: &Store, alive: &HashSet<String>) -> Result<(), Error> {
+    /// where no network was used since the machine came up. `mend` is told the owners (by key) that had a place which
+    /// is no more.
+    pub(crate) fn sweep(
+        &self,
+        store: &Store,
+        alive: &HashSet<String>,
+        mend: impl FnOnce(&HashSet<String>),
+    ) -> Result<(), Error> {
         if self.folder().ruleset()?.is_none() {
             return Ok(());
         }
-        for id in self.folder().endpoint_ids()? {
-            if !alive.contains(&id) {
-                tracing::info!(id, "an endpoint that nobody has is taken away");
-                self.folder().remove_endpoint(&id)?;
-            }
-        }
+        let mut gone = self.folder().endpoint_ids()?;
+        gone.retain(|id| !alive.contains(id));
+        let owners = gone.iter().filter_map(|id| Some(self.folder().endpoint(id).ok()??.container)).collect();
         let networks: Vec<_> =
             store.scan(&NETWORKS, &Page::all()).into_iter().map(|(_, row)| row.value).collect();
         let bridges: HashSet<&str> = networks
@@ -55,6 +59,11 @@ impl Networks {
                 tracing::info!(name, "a link that nobody has is taken away");
                 self.host().detach(&link.name)?;
             }
+        }
+        mend(&owners);
+        for id in &gone {
+            tracing::info!(id, "an endpoint that nobody has is taken away");
+            self.folder().remove_endpoint(id)?;
         }
         self.load_everything()?;
         self.keeper.wake();

@@ -97,6 +97,7 @@ impl Supervisor {
                 self.observe_pause().await;
             }
             Step::RecordExit(exit) => {
+                self.forget_names();
                 self.record_exit(exit);
                 self.execs_lost();
             }
@@ -104,6 +105,7 @@ impl Supervisor {
                 self.record_start_failed("the daemon ended while it was started", CODE_LOST);
             }
             Step::RecordLost => {
+                self.forget_names();
                 self.record_exit(Exit { code: CODE_LOST, at_unix_ns: clock::unix_ns(), oom_killed: false });
                 self.execs_lost();
             }

@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use gantry_network::Netns;
@@ -55,7 +54,7 @@ impl Daemon {
                 if !matches!(status.value.state, ContainerState::Running | ContainerState::Paused) {
                     return Err(NetworkProblem::PeerNotRunning { name: name() }.into());
                 }
-                let path = namespace_of(status.value.pid);
+                let path = facts::namespace_of(status.value.pid);
                 let opened = self.blocking.run(move || File::open(path)).await;
                 let opened = opened.map_err(|_| NetworkProblem::PeerNotRunning { name: name() })?;
                 Ok(shared(opened.into()))
@@ -83,7 +82,7 @@ impl Daemon {
     }
 
     /// Writes the container's hosts, host name and resolver files, into those that are there.
-    pub(super) fn write_files(&self, record: &ContainerRecord) -> Result<(), Error> {
+    pub(crate) fn write_files(&self, record: &ContainerRecord) -> Result<(), Error> {
         let bundle = self.layout.bundle(&record.namespace, &record.id);
         let hostname = self.hostname(record);
         let options = &record.options;
@@ -117,6 +116,15 @@ impl Supervisor {
         }
         let daemon = Arc::clone(&self.daemon);
         self.daemon.blocking.run(move || daemon.networks.forget_all(&places)).await
+    }
+
+    /// Takes the container's names away at once: who is told of its end finds them no more.
+    pub(super) fn forget_names(&self) {
+        let places = facts::of_container(&self.daemon.store, &self.record);
+        // The sweep takes them away with the rest.
+        if let Err(error) = self.daemon.networks.forget_names(&places) {
+            tracing::warn!(error = %crate::error::Chain(&error), "the names of a container that ended stay for now");
+        }
     }
 
     /// Gives the container a place on one more network.
@@ -250,14 +258,15 @@ impl Supervisor {
             return Ok(());
         }
         let (daemon, record, now) = (Arc::clone(&self.daemon), Arc::clone(&self.record), self.places());
-        let path = namespace_of(self.status.pid);
+        let path = facts::namespace_of(self.status.pid);
         self.daemon
             .blocking
             .run(move || {
                 let mut netns = Netns::open(&path)?;
                 links(&daemon, &before, &now, &mut netns)?;
-                daemon.networks.tell_all(Some(&before), &now)?;
-                daemon.write_files(&record)
+                daemon.write_files(&record)?;
+                // Last: by netd's files the next daemon knows whether this was done to its end.
+                daemon.networks.tell_all(Some(&before), &now)
             })
             .await
     }
@@ -271,9 +280,4 @@ impl Supervisor {
         };
         Err(NetworkProblem::Shared { what }.into())
     }
-}
-
-/// The network namespace of a process.
-fn namespace_of(pid: u32) -> PathBuf {
-    format!("/proc/{pid}/ns/net").into()
 }
