@@ -34,6 +34,7 @@ mod counts;
 mod crash;
 mod daemon;
 mod disk;
+mod dns;
 mod engines;
 mod exhaustion;
 mod exit_codes;
@@ -42,6 +43,7 @@ mod logs;
 mod network;
 mod network_before;
 mod network_programs;
+mod network_steps;
 mod options;
 mod pull;
 mod realistic;
@@ -66,6 +68,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         crash::all,
         daemon::all,
         disk::all,
+        dns::all,
         engines::all,
         exhaustion::all,
         exit_codes::all,
@@ -74,6 +77,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         network::all,
         network_before::all,
         network_programs::all,
+        network_steps::all,
         options::all,
         pull::all,
         realistic::all,

@@ -3,14 +3,19 @@
 //! that sleeps in each, and with them everything that was made there.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::cli::NETWORKED;
 use crate::cli::run;
 use crate::daemon::Daemon;
 use crate::outcome::Outcome;
+use crate::programs::program;
 use crate::wait::{seconds, until};
 
 /// The host's address on the way to the outside.
@@ -69,6 +74,39 @@ impl Stage {
         daemon.restart()
     }
 
+    /// Moves a daemon into the host's namespace, where everybody finds this file as `/etc/resolv.conf`.
+    pub fn resolve_by(&self, daemon: &mut Daemon, file: &Path) -> Result<()> {
+        daemon.stop()?;
+        let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+        let (net, file) = (path(&self.host), file.display().to_string());
+        let private = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, &file];
+        daemon.wrap(&[&["nsenter", &net], private.as_slice()].concat());
+        daemon.restart()
+    }
+
+    /// Keeps a gantry-netd standing by for a daemon's folder, as its systemd unit does.
+    pub fn stand_by(&self, daemon: &Daemon, resolv_conf: &Path) -> Result<StandBy> {
+        let script =
+            "trap 'kill $child; exit 0' TERM; while :; do \"$@\" & child=$!; wait $child; sleep 0.1; done";
+        let child = Command::new("nsenter")
+            .args([&path(&self.host), "sh", "-c", script, "sh"])
+            .arg(program("gantry-netd"))
+            .args(["--standby", "--state"])
+            .arg(daemon.path("run"))
+            .arg("--resolv-conf")
+            .arg(resolv_conf)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("starting a gantry-netd that stands by")?;
+        Ok(StandBy { child })
+    }
+
+    /// A process that is outside.
+    #[must_use]
+    pub fn outside_process(&self) -> u32 {
+        self.outside.id()
+    }
+
     /// Runs a command line as a process of the host.
     pub fn host(&self, line: &str) -> Result<Outcome> {
         within(&self.host, line)
@@ -90,6 +128,11 @@ impl Stage {
         Ok(())
     }
 
+    /// What the daemon's table holds, as nft tells it.
+    pub fn rules(&self) -> Result<String> {
+        Ok(self.host("nft list table inet gantry")?.stdout)
+    }
+
     fn leftovers(&self, daemon: &Daemon) -> Result<Vec<String>> {
         let links = self.host("ip -o link")?.ok()?;
         let mut found: Vec<String> =
@@ -99,7 +142,7 @@ impl Stage {
                 found.push(entry.path().display().to_string());
             }
         }
-        let rules = self.host("nft list table inet gantry")?.stdout;
+        let rules = self.rules()?;
         let published = rules.lines().skip_while(|line| !line.contains("map published4 ")).take(4);
         found.extend(published.filter(|line| line.contains("elements")).map(str::to_owned));
         Ok(found)
@@ -113,6 +156,57 @@ impl Drop for Stage {
             let _ = child.wait();
         }
     }
+}
+
+/// Ends the gantry-netd that stands by when it is dropped.
+#[derive(Debug)]
+pub struct StandBy {
+    child: Child,
+}
+
+impl Drop for StandBy {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// A network namespace with nothing in it, as long as this lives.
+#[derive(Debug)]
+pub struct Namespace(Child);
+
+impl Namespace {
+    /// Makes one.
+    pub fn make() -> Result<Self> {
+        namespace().map(Self)
+    }
+
+    /// A process that is in it.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Does something in the network namespace of a process; sockets opened there stay there.
+pub fn inside<T: Send>(process: u32, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let netns = fs::File::open(format!("/proc/{process}/ns/net"))?;
+    std::thread::scope(|scope| {
+        let entered = scope.spawn(|| {
+            setns(&netns, CloneFlags::CLONE_NEWNET)?;
+            work()
+        });
+        entered.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// A process that sleeps in a new network namespace.
