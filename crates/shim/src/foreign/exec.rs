@@ -14,7 +14,7 @@ impl Foreign {
     /// Runs one more process in the container.
     pub(crate) fn exec(&self, request: &ExecRequest, wanted: &Stdio) -> Result<Made, Failure> {
         let file = self.file(PROCESS_FILE);
-        self.write_process(&file, &request.foreign_process)
+        write(&file, &request.foreign_process)
             .map_err(|error| failure::step("write process", &file, &error))?;
         let options = ["--process", &file, "--detach"];
         let made = self.make_process("exec", &options, &[&self.container_id], wanted);
@@ -22,10 +22,10 @@ impl Foreign {
         let _ = unlinkat(CWD, &file, AtFlags::empty());
         made
     }
+}
 
-    fn write_process(&self, file: &str, json: &[u8]) -> std::io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = openat(CWD, file, flags, Mode::RUSR | Mode::WUSR)?;
-        std::io::Write::write_all(&mut std::fs::File::from(file), json)
-    }
+fn write(file: &str, json: &[u8]) -> std::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = openat(CWD, file, flags, Mode::RUSR | Mode::WUSR)?;
+    std::io::Write::write_all(&mut std::fs::File::from(file), json)
 }

@@ -114,29 +114,29 @@ impl Foreign {
             }
             ends = stdio::terminal_ends(master).map_err(pipes)?;
         }
-        let (pid, pidfd) = self.take_pid(&pid_file)?;
+        let (pid, pidfd) = take_pid(&pid_file)?;
         Ok(Made { pid, pidfd, ends })
     }
+}
 
-    /// The process that the command names in its pid file, which must be a child of the shim by now.
-    fn take_pid(&self, file: &str) -> Result<(Pid, OwnedFd), Failure> {
-        let reading = |error| failure::step("read pid file", file, &error);
-        let text = std::fs::read_to_string(file).map_err(reading)?;
-        // The next command writes it anew.
-        let _ = unlinkat(CWD, file, AtFlags::empty());
-        let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| reading(std::io::ErrorKind::InvalidData.into()))?;
-        let open = |error| failure::syscall("watch process", text.trim(), &error);
-        let pidfd = open_pidfd(pid).map_err(open)?;
-        match rustix::process::waitid(
-            rustix::process::WaitId::PidFd(pidfd.as_fd()),
-            rustix::process::WaitIdOptions::EXITED
-                | rustix::process::WaitIdOptions::NOHANG
-                | rustix::process::WaitIdOptions::NOWAIT,
-        ) {
-            Ok(_) => Ok((pid, pidfd)),
-            Err(errno) => Err(failure::step("watch process", text.trim(), &errno.into())),
-        }
+/// The process that the command names in its pid file, which must be a child of the shim by now.
+fn take_pid(file: &str) -> Result<(Pid, OwnedFd), Failure> {
+    let reading = |error| failure::step("read pid file", file, &error);
+    let text = std::fs::read_to_string(file).map_err(reading)?;
+    // The next command writes it anew.
+    let _ = unlinkat(CWD, file, AtFlags::empty());
+    let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| reading(std::io::ErrorKind::InvalidData.into()))?;
+    let open = |error| failure::syscall("watch process", text.trim(), &error);
+    let pidfd = open_pidfd(pid).map_err(open)?;
+    match rustix::process::waitid(
+        rustix::process::WaitId::PidFd(pidfd.as_fd()),
+        rustix::process::WaitIdOptions::EXITED
+            | rustix::process::WaitIdOptions::NOHANG
+            | rustix::process::WaitIdOptions::NOWAIT,
+    ) {
+        Ok(_) => Ok((pid, pidfd)),
+        Err(errno) => Err(failure::step("watch process", text.trim(), &errno.into())),
     }
 }
 
