@@ -30,7 +30,10 @@ fn compile_public() -> Result<(), Box<dyn Error>> {
     files.sort();
     let descriptors = protox::compile(&files, [&include])?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
-    std::fs::write(out.join("public.bin"), descriptors.encode_to_vec())?;
+    let mut reflected = descriptors.clone();
+    // The daemon keeps what it reflects in memory, each of two versions for itself, and comments are most of it.
+    reflected.file.iter_mut().for_each(|file| file.source_code_info = None);
+    std::fs::write(out.join("public.bin"), reflected.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")

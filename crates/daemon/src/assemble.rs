@@ -21,6 +21,7 @@ use crate::containers::Containers;
 use crate::durable::watch_durable;
 use crate::error::Error;
 use crate::events::EventLog;
+use crate::heap::Heap;
 use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::networks::Networks;
@@ -62,6 +63,7 @@ pub(crate) struct Daemon {
     pub shim: OwnedFd,
     pub blocking: Blocking,
     pub tasks: Tasks,
+    pub heap: Heap,
     pub metrics: Metrics,
     pub started_unix_ns: i64,
 }
@@ -94,7 +96,8 @@ pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
     let snapshotter: Arc<dyn Snapshotter> =
         Arc::new(Overlayfs::open(&layout.root().join("snapshots/overlayfs")).map_err(with_hint)?);
     let blocking = Blocking::new(BLOCKING_MAX);
-    let pulls = Arc::new(Pulls::open(&config, layout.root(), Arc::clone(&snapshotter))?);
+    let heap = Heap::default();
+    let pulls = Arc::new(Pulls::open(&config, layout.root(), Arc::clone(&snapshotter), heap.clone())?);
     let networks = Networks::new(&config.networks, layout.state()).map_err(with_hint)?;
     let host = host::look().map_err(with_hint)?;
     let mounts = CgroupMounts::read().context("cannot read where cgroups are mounted")?;
@@ -116,6 +119,7 @@ pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
         blocking,
         tasks: Tasks::default(),
         metrics: Metrics::default(),
+        heap,
         started_unix_ns: clock::unix_ns(),
         layout,
         store,

@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod files;
 mod filters;
+mod heap;
 mod host;
 mod images;
 mod layout;

@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::assemble::with_hint;
 use crate::config::Config;
 use crate::error::{Chain, Error};
+use crate::heap::Heap;
 
 /// Pulls and imports at once.
 const FETCHES_MAX: u32 = 64;
@@ -38,6 +39,20 @@ pub(crate) struct Pulls {
     gate: Semaphore,
     /// A collection that found fetches under way.
     put_off: AtomicBool,
+    heap: Heap,
+}
+
+/// A fetch under way.
+#[derive(Debug)]
+pub(crate) struct Fetching<'a> {
+    _place: SemaphorePermit<'a>,
+    heap: &'a Heap,
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        self.heap.used();
+    }
 }
 
 impl Pulls {
@@ -45,6 +60,7 @@ impl Pulls {
         config: &Config,
         root: &Path,
         snapshotter: Arc<dyn Snapshotter>,
+        heap: Heap,
     ) -> anyhow::Result<Self> {
         let content = Arc::new(ContentStore::open(&root.join("content")).map_err(with_hint)?);
         let layers = Arc::new(Layers { snapshotter });
@@ -70,6 +86,7 @@ impl Pulls {
             credentials,
             gate: Semaphore::new(FETCHES_MAX as usize),
             put_off: AtomicBool::new(false),
+            heap,
         })
     }
 
@@ -79,8 +96,9 @@ impl Pulls {
     }
 
     /// Keeps collections away until it is dropped: what is fetched has no name yet.
-    pub(crate) async fn fetching(&self) -> SemaphorePermit<'_> {
-        self.gate.acquire().await.expect("the gate is never closed")
+    pub(crate) async fn fetching(&self) -> Fetching<'_> {
+        let place = self.gate.acquire().await.expect("the gate is never closed");
+        Fetching { _place: place, heap: &self.heap }
     }
 
     /// Takes away what `needed` does not name, unless something is being fetched: then the last fetch does it.

@@ -17,7 +17,7 @@ use tonic::transport::Server;
 
 use crate::assemble::{self, Daemon};
 use crate::config::Config;
-use crate::{metrics, networks, recover, rpc};
+use crate::{heap, metrics, networks, recover, rpc};
 use connection::Connections;
 
 /// How long open calls may go on after the daemon was told to end.
@@ -62,6 +62,7 @@ async fn live(config: Config) -> anyhow::Result<()> {
     }
     recover::recover(&daemon).await?;
     networks::keeper::keep(&daemon);
+    heap::keep_small(&daemon);
     daemon.fill_namespaces();
     let server = serve(&daemon, listener).await?;
     ready(&daemon);

@@ -73,6 +73,7 @@ where
         Box::pin(
             async move {
                 let answer = answer.await;
+                daemon.heap.used();
                 if let Ok(response) = &answer {
                     count(&daemon, method, response, began);
                 }
