@@ -219,8 +219,8 @@ fn questions_go_to_the_hosts_resolver_as_they_are_and_follow_it(world: &World) -
         for transport in [Transport::Udp, Transport::Tcp] {
             let packet = unusual("whole.example.test")?;
             let answer = asker.exchange(transport, &packet, seconds(5))?.context("no answer")?;
-            let asked = first.asked();
-            let (over, arrived) = asked.last().context("nothing arrived")?;
+            let questions = first.asked();
+            let (over, arrived) = questions.last().context("nothing arrived")?;
             ensure!(*over == transport, "it went on over {over:?}, and came over {transport:?}");
             // The id is netd's own, so that nobody outside can guess it.
             ensure!(arrived[2..] == packet[2..], "{arrived:?} arrived, {packet:?} was sent");
@@ -278,15 +278,15 @@ fn no_question_is_dropped_while_containers_come_and_go(world: &World) -> Result<
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let asking = scope.spawn(|| {
-                let mut asked = 0_u32;
+                let mut count = 0_u32;
                 while !over.load(Ordering::Relaxed) {
                     // Fails when nobody answers within five seconds, and nothing is asked twice.
                     let told = asker.addresses("web")?;
-                    ensure!(told == [own.as_str()], "{told:?} after {asked}");
+                    ensure!(told == [own.as_str()], "{told:?} after {count}");
                     asker.ask("crowd", RecordType::A)?;
-                    asked += 2;
+                    count += 2;
                 }
-                Ok(asked)
+                Ok(count)
             });
             let changed = (0..4).try_for_each(|_| {
                 daemon.ok(&["run", "--rm", "--network", "front:alias=crowd", "-p", "80", image, "true"])?;
@@ -298,9 +298,9 @@ fn no_question_is_dropped_while_containers_come_and_go(world: &World) -> Result<
                 daemon.ok(&["network", "rm", "brief"]).map(drop)
             });
             over.store(true, Ordering::Relaxed);
-            let asked = asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let count = asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             changed?;
-            ensure!(asked > 100, "only {asked} questions were asked: nothing was proven");
+            ensure!(count > 100, "only {count} questions were asked: nothing was proven");
             Ok(())
         })
     })

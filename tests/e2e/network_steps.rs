@@ -29,10 +29,13 @@ tests![
 /// More steps than any of the acts has: each is a round of half a second.
 const STEPS_MAX: usize = 60;
 
+/// Something that is done with a daemon and an image.
+type Act = dyn Fn(&Daemon, &str) -> Result<()>;
+
 /// What is done before each round, and what is cut off. What the act answers is nobody's concern: it was cut off.
 struct Scene<'s> {
-    prepare: &'s dyn Fn(&Daemon, &str) -> Result<()>,
-    act: &'s dyn Fn(&Daemon, &str) -> Result<()>,
+    prepare: Option<&'s Act>,
+    act: &'s Act,
     /// Steps that it must have been cut off at, or the test sees nothing.
     steps: &'s [&'s str],
 }
@@ -78,7 +81,9 @@ impl Scene<'_> {
         rules: &str,
         at: Option<&Step>,
     ) -> Result<Vec<Step>> {
-        (self.prepare)(daemon, image)?;
+        if let Some(prepare) = self.prepare {
+            prepare(daemon, image)?;
+        }
         let steps = Steps::kill_at(daemon.pid()?, at.cloned())?;
         let done = (self.act)(daemon, image);
         daemon.kill()?;
@@ -170,25 +175,21 @@ fn server(daemon: &Daemon, image: &str) -> Result<()> {
     daemon.ok(&[&words, [SERVER].as_slice()].concat()).map(drop)
 }
 
-fn nothing(_: &Daemon, _: &str) -> Result<()> {
-    Ok(())
-}
-
 fn a_start_cut_off_at_any_step_is_whole_or_gone(world: &World) -> Result<()> {
     let steps = ["route message 16", "change rules", "write netd's endpoints", "flush", "route message 20"];
-    Scene { prepare: &nothing, act: &server, steps: &steps }.play(world)
+    Scene { prepare: None, act: &server, steps: &steps }.play(world)
 }
 
 fn an_end_cut_off_at_any_step_is_whole_or_gone(world: &World) -> Result<()> {
     let act = |daemon: &Daemon, _: &str| daemon.gantry(&["rm", "-f", "web"]).map(drop);
     let steps = ["change rules", "remove netd's endpoints", "flush", "forget flow"];
-    Scene { prepare: &server, act: &act, steps: &steps }.play(world)
+    Scene { prepare: Some(&server), act: &act, steps: &steps }.play(world)
 }
 
 fn a_connection_cut_off_at_any_step_is_whole_or_gone(world: &World) -> Result<()> {
     let act = |daemon: &Daemon, _: &str| daemon.gantry(&["network", "connect", "back", "web"]).map(drop);
     let steps = ["route message 16", "write netd's endpoints", "flush"];
-    Scene { prepare: &server, act: &act, steps: &steps }.play(world)
+    Scene { prepare: Some(&server), act: &act, steps: &steps }.play(world)
 }
 
 fn a_disconnection_cut_off_at_any_step_is_whole_or_gone(world: &World) -> Result<()> {
@@ -198,7 +199,7 @@ fn a_disconnection_cut_off_at_any_step_is_whole_or_gone(world: &World) -> Result
     };
     let act = |daemon: &Daemon, _: &str| daemon.gantry(&["network", "disconnect", "front", "web"]).map(drop);
     let steps = ["route message 17", "change rules", "remove netd's endpoints", "flush"];
-    Scene { prepare: &prepare, act: &act, steps: &steps }.play(world)
+    Scene { prepare: Some(&prepare), act: &act, steps: &steps }.play(world)
 }
 
 fn ports_cut_off_at_any_step_are_open_or_closed_as_recorded(world: &World) -> Result<()> {
@@ -207,7 +208,7 @@ fn ports_cut_off_at_any_step_are_open_or_closed_as_recorded(world: &World) -> Re
         daemon.gantry(&["port", "rm", "web", "8080:80"]).map(drop)
     };
     let steps = ["change rules", "write netd's endpoints", "flush"];
-    Scene { prepare: &server, act: &act, steps: &steps }.play(world)
+    Scene { prepare: Some(&server), act: &act, steps: &steps }.play(world)
 }
 
 fn a_network_cut_off_at_any_step_is_whole_or_gone(world: &World) -> Result<()> {
@@ -216,7 +217,7 @@ fn a_network_cut_off_at_any_step_is_whole_or_gone(world: &World) -> Result<()> {
         daemon.gantry(&["network", "rm", "side"]).map(drop)
     };
     let steps = ["route message 16", "route message 17", "change rules", "write netd's networks"];
-    Scene { prepare: &nothing, act: &act, steps: &steps }.play(world)
+    Scene { prepare: None, act: &act, steps: &steps }.play(world)
 }
 
 fn a_sandbox_cut_off_at_any_step_is_whole_or_gone(world: &World) -> Result<()> {
@@ -225,5 +226,5 @@ fn a_sandbox_cut_off_at_any_step_is_whole_or_gone(world: &World) -> Result<()> {
         remove_sandbox(daemon, &sandbox.id)?.map_err(Into::into)
     };
     let steps = ["mount namespace", "unmount namespace", "remove namespace", "change rules"];
-    Scene { prepare: &nothing, act: &act, steps: &steps }.play(world)
+    Scene { prepare: None, act: &act, steps: &steps }.play(world)
 }

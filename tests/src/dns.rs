@@ -113,10 +113,13 @@ pub fn query(name: &str, kind: RecordType) -> Result<Vec<u8>> {
     Ok(message.to_vec()?)
 }
 
+/// What a server was asked, and over what.
+type Asked = Arc<Mutex<Vec<(Transport, Vec<u8>)>>>;
+
 /// A server that gives every question one address, and keeps what it was asked.
 #[derive(Debug)]
 pub struct Upstream {
-    asked: Arc<Mutex<Vec<(Transport, Vec<u8>)>>>,
+    asked: Asked,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -129,7 +132,7 @@ impl Upstream {
             inside(process, || Ok((UdpSocket::bind(address)?, TcpListener::bind(address)?)))?;
         datagrams.set_read_timeout(Some(TURN))?;
         stream.set_nonblocking(true)?;
-        let asked = Arc::new(Mutex::new(Vec::new()));
+        let asked = Asked::default();
         let over = Arc::new(AtomicBool::new(false));
         let (kept, ending) = (Arc::clone(&asked), Arc::clone(&over));
         let udp = std::thread::spawn(move || {
@@ -219,6 +222,6 @@ fn write_message(stream: &mut TcpStream, message: &[u8]) -> Result<()> {
 
 /// Replaces what a file says, as a DHCP client does that keeps the file.
 pub fn name_servers(file: &std::path::Path, servers: &[&str]) -> Result<()> {
-    let lines: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
-    Ok(fs::write(file, lines)?)
+    let lines: Vec<String> = servers.iter().map(|server| format!("nameserver {server}")).collect();
+    Ok(fs::write(file, lines.join("\n") + "\n")?)
 }
