@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use gantry_tests::trial::World;
 use gantry_tests::wait::{machine_is_slow, seconds, until_true};
 
@@ -18,6 +18,7 @@ tests![
     a_daemon_killed_during_many_starts_leaves_no_half_container,
     a_hundred_containers_are_answered_for_within_a_second,
     a_killed_shim_takes_its_container_along,
+    a_killed_nursery_is_replaced_and_ends_with_its_daemon,
 ];
 
 fn containers_run_and_log_on_while_no_daemon_does(world: &World) -> Result<()> {
@@ -225,4 +226,40 @@ fn a_killed_shim_takes_its_container_along(world: &World) -> Result<()> {
     daemon.gantry(&["start", &id])?.exits(0)?;
     world.done(daemon);
     Ok(())
+}
+
+fn a_killed_nursery_is_replaced_and_ends_with_its_daemon(world: &World) -> Result<()> {
+    let (mut daemon, image) = world.daemon_with_busybox()?;
+    let id = daemon.ok(&["run", "-d", &image, "sleep", "1000"])?;
+    let first = nursery_of(daemon.container_pid(&id)?)?.context("no nursery")?;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), nix::sys::signal::Signal::SIGKILL)?;
+    let gone = |pid: i32| move || Ok(!std::path::Path::new(&format!("/proc/{pid}/exe")).exists());
+    until_true("the nursery to end", seconds(10), gone(first))?;
+    daemon.gantry(&["run", "--rm", &image, "true"])?.exits(0)?;
+    let second = nursery_of(daemon.container_pid(&id)?)?.context("no nursery after the killed one")?;
+    ensure!(second != first);
+    daemon.kill()?;
+    until_true("the nursery to end with its daemon", seconds(10), gone(second))?;
+    daemon.restart()?;
+    ensure!(daemon.inspect(&id, "{{.State.Status}}")? == "running");
+    world.done(daemon);
+    Ok(())
+}
+
+/// The nursery of a container's shim: of the same file in memory, which every daemon has its own of.
+fn nursery_of(container_pid: u32) -> Result<Option<i32>> {
+    use std::os::unix::fs::MetadataExt;
+    let status = fs::read_to_string(format!("/proc/{container_pid}/status"))?;
+    let shim =
+        status.lines().find_map(|line| line.strip_prefix("PPid:")).context("no parent")?.trim().to_owned();
+    let file = fs::metadata(format!("/proc/{shim}/exe"))?;
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let same = fs::metadata(entry.path().join("exe"))
+            .is_ok_and(|own| (own.dev(), own.ino()) == (file.dev(), file.ino()));
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if same && command.starts_with(b"gantry-shim\0nursery\0") {
+            return Ok(Some(entry.file_name().to_string_lossy().parse()?));
+        }
+    }
+    Ok(None)
 }

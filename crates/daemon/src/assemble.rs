@@ -30,6 +30,7 @@ use crate::networks::tables::{
 };
 use crate::pulls::Pulls;
 use crate::requests::Requests;
+use crate::supervisor::Nursery;
 use crate::tables::{
     CONTAINER_NAMES, CONTAINER_STATUS, CONTAINERS, ContainerRecord, EVENTS, IMAGES, LEASES, REQUESTS,
 };
@@ -59,8 +60,7 @@ pub(crate) struct Daemon {
     pub host: HostFacts,
     pub cgroups: cgroup::Host,
     pub cgroup_mode: Option<CgroupMode>,
-    /// The shim, where nothing can change it.
-    pub shim: OwnedFd,
+    pub shims: Nursery,
     pub blocking: Blocking,
     pub tasks: Tasks,
     pub heap: Heap,
@@ -102,7 +102,7 @@ pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
     let host = host::look().map_err(with_hint)?;
     let mounts = CgroupMounts::read().context("cannot read where cgroups are mounted")?;
     let cgroups = cgroup::Host::of(&mounts).map_err(with_hint)?;
-    let shim = seal_shim(&config)?;
+    let shims = Nursery::new(seal_shim(&config)?);
     Ok(Arc::new(Daemon {
         durable,
         events: EventLog::new(&store),
@@ -115,7 +115,7 @@ pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
         host,
         cgroups,
         cgroup_mode: mounts.mode(),
-        shim,
+        shims,
         blocking,
         tasks: Tasks::default(),
         metrics: Metrics::default(),

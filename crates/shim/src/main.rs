@@ -4,7 +4,8 @@
 //! `gantry_runtime::execute` from a plan that the daemon has compiled, or by another runtime (`foreign`); nothing is
 //! parsed here.
 //!
-//! It takes no arguments: what stands on its command line is for people who read `ps`.
+//! Shims are copies of one process (`nursery`), which `nursery` as the argument asks for. Without it the program is a shim
+//! itself; what stands on its command line is then for people who read `ps`.
 
 mod attachment;
 mod bundle;
@@ -18,6 +19,7 @@ mod input;
 mod launch;
 mod listener;
 mod log;
+mod nursery;
 mod poller;
 mod posture;
 mod process;
@@ -27,12 +29,24 @@ mod shim;
 mod stdio;
 mod streams;
 
+use std::io;
 use std::process::ExitCode;
+
+use gantry_api::shim::NURSERY_ARGUMENT;
+
+use shim::Shim;
 
 fn main() -> ExitCode {
     // Nobody reads its standard error; the daemon sees the connection close.
-    match posture::take().and_then(shim::Shim::new).and_then(shim::Shim::run) {
+    match live() {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+fn live() -> io::Result<()> {
+    let inherited = posture::take()?;
+    let is_nursery = std::env::args_os().nth(1).is_some_and(|argument| argument == NURSERY_ARGUMENT);
+    let control = if is_nursery { nursery::run(inherited)? } else { Some(inherited) };
+    control.map_or(Ok(()), |control| Shim::new(control)?.run())
 }

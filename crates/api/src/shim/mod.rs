@@ -18,6 +18,10 @@ pub mod v1 {
 pub const VERSION: u32 = 1;
 /// The oldest version that it still speaks.
 pub const VERSION_MIN: u32 = 1;
+/// The first argument of the shim that makes the others; then come [`SHIM_NAME_BYTES_MAX`] bytes of room for their names.
+pub const NURSERY_ARGUMENT: &str = "nursery";
+/// How long a shim's name, as `ps` shows it, may be. It goes to the nursery in one packet, the control connection beside it.
+pub const SHIM_NAME_BYTES_MAX: usize = 128;
 /// The control socket's name in the bundle folder.
 pub const SOCKET_FILE: &str = "shim.sock";
 /// The name of the file with the shim's process id in the bundle folder.

@@ -12,6 +12,7 @@ mod exec;
 mod foreign;
 mod launch;
 mod network;
+mod nursery;
 mod pause;
 mod record;
 mod shim;
@@ -21,14 +22,15 @@ mod update;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gantry_types::{ContainerState, EndpointOptions, ExecId, ProcessOptions, PublishedPort, Resources};
 use gantry_store::STALL_TIMEOUT;
+use gantry_types::{ContainerState, EndpointOptions, ExecId, ProcessOptions, PublishedPort, Resources};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
 pub(crate) use attach::{Attachment, Streams, TerminalSize};
 pub(crate) use exec::{ExecState, StartedExec};
+pub(crate) use nursery::Nursery;
 pub(crate) use shim::{ShimClient, ShimConnection, ShimError};
 
 use crate::assemble::Daemon;

@@ -8,4 +8,5 @@ mod exec;
 mod failing;
 mod living;
 mod memory;
+mod nursery;
 mod streams;
