@@ -2,16 +2,19 @@
 //! placeholder in it; the container is born in it, and then the placeholder goes. Because that one counts as a process,
 //! the number of processes is limited last.
 
-use gantry_runtime::cgroup::{Cgroup, CgroupPlan, CgroupUpdate, Folder};
+use gantry_runtime::cgroup::{self, Cgroup, CgroupPlan, CgroupUpdate};
 use gantry_runtime::plan::Plan;
 use gantry_runtime::systemd::{Placeholder, Scope, Systemd, SystemdError};
 
+use crate::containers::Folder;
 use crate::failure::Failure;
+use crate::record::Record;
 
 /// The file of the limit that comes last.
 const PROCESSES: &str = "pids.max";
 
-/// A scope that is there for a container that is not yet.
+/// A scope that is there for a container that is not yet. Dropped before it is settled, it is stopped: systemd may miss
+/// that a folder is empty that goes at once.
 #[derive(Debug)]
 pub(crate) struct Begun {
     /// The plan without what comes last.
@@ -20,7 +23,9 @@ pub(crate) struct Begun {
     last: CgroupUpdate,
     unit: String,
     systemd: Systemd,
-    placeholder: Placeholder,
+    /// Until the container is in the scope.
+    placeholder: Option<Placeholder>,
+    settled: bool,
 }
 
 /// Makes the scope of a container with its limits.
@@ -31,23 +36,38 @@ pub(crate) fn begin(scope: &Scope, id: &str, plan: &Plan) -> Result<Begun, Failu
     let group = plan.cgroup.get_or_insert_default();
     systemd.start(scope, &format!("container {id}"), &group.folders, &placeholder)?;
     let last = take_last(group);
-    Ok(Begun { plan, last, unit: scope.unit.clone(), systemd, placeholder })
+    let unit = scope.unit.clone();
+    Ok(Begun { plan, last, unit, systemd, placeholder: Some(placeholder), settled: false })
 }
 
 impl Begun {
     /// The container is in the scope: the placeholder goes, and the last limit is set.
-    pub(crate) fn settle(self) -> Result<(), Failure> {
-        let Self { plan, last, unit, mut systemd, placeholder } = self;
-        drop(placeholder);
-        if last.is_empty() {
-            return Ok(());
-        }
-        systemd.limit(&unit, &last.folders)?;
-        if let Some(group) = &plan.cgroup {
+    pub(crate) fn settle(mut self) -> Result<(), Failure> {
+        self.placeholder = None;
+        if let (false, Some(group)) = (self.last.is_empty(), &self.plan.cgroup) {
+            self.systemd.limit(&self.unit, &self.last.folders)?;
             // systemd writes it a moment later; the container may begin before.
-            Cgroup::open(group)?.update(&last)?;
+            Cgroup::open(group)?.update(&self.last)?;
         }
+        self.settled = true;
         Ok(())
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.placeholder = None;
+            // The failure that led here is the one that is told.
+            let _ = self.systemd.stop(&self.unit);
+        }
+    }
+}
+
+/// Ends the scope of a container that failed after it was made. That failure is the one that is told.
+pub(crate) fn abandon(folder: &Folder) {
+    if let Ok(Some(Record { scope: Some(unit), .. })) = folder.record() {
+        drop(end(&unit));
     }
 }
 
@@ -66,7 +86,7 @@ fn take_last(group: &mut CgroupPlan) -> CgroupUpdate {
     for folder in &mut group.folders {
         let (last, first) = folder.writes.drain(..).partition(|write| write.file == PROCESSES);
         folder.writes = first;
-        folders.push(Folder { writes: last, ..folder.clone() });
+        folders.push(cgroup::Folder { writes: last, ..folder.clone() });
     }
     folders.retain(|folder| !folder.writes.is_empty());
     CgroupUpdate { path: group.path.clone(), folders, device_filter: None }
@@ -81,7 +101,7 @@ mod tests {
     fn the_number_of_processes_comes_last() {
         let write = |file: &str| Write { file: file.to_owned(), value: "1".to_owned(), ..Write::default() };
         let writes = vec![write("memory.max"), write(PROCESSES)];
-        let folder = Folder { mountpoint: "/c".to_owned(), writes, ..Folder::default() };
+        let folder = cgroup::Folder { mountpoint: "/c".to_owned(), writes, ..cgroup::Folder::default() };
         let mut group = CgroupPlan { path: "a/b".to_owned(), folders: vec![folder], ..CgroupPlan::default() };
         let last = take_last(&mut group);
         assert_eq!(group.folders[0].writes, [write("memory.max")]);

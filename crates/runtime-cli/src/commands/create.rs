@@ -52,7 +52,8 @@ pub(super) fn create(
     match left {
         Ok(_) => Ok(None),
         Err(failure) => {
-            // Both failures have one cause, and that one is told.
+            // All of them have one cause, and that one is told.
+            scope::abandon(&made.folder);
             drop(made.folder.remove());
             Err(failure)
         }

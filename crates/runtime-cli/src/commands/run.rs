@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::foreground;
 use crate::options::{Create, Globals};
 use crate::report::Report;
+use crate::scope;
 
 pub(super) fn run(options: &Create, globals: &Globals, containers: &Containers, report: &Report) -> Outcome {
     let bundle = bundle::load(options, globals, report)?;
@@ -29,6 +30,7 @@ pub(super) fn run(options: &Create, globals: &Globals, containers: &Containers, 
         Ok(started) => started,
         Err(failure) => {
             // The failure that led here is the one that is told.
+            scope::abandon(&folder);
             drop(folder.remove());
             return Err(failure);
         }

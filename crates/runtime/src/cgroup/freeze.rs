@@ -44,14 +44,25 @@ impl Cgroup {
         self.freezer()?.thaw()
     }
 
-    /// Whether everybody in it is held still.
+    /// Whether everybody in it is held still. A group that is gone, which a service manager may see to as soon as it is
+    /// empty, holds nobody.
     pub fn is_frozen(&self) -> Result<bool, CgroupError> {
-        let (path, line) = match self.freezer()? {
-            Freezer::Unified(folder) => (format!("{folder}/cgroup.events"), "frozen 1"),
-            Freezer::Legacy(folder) => (format!("{folder}/freezer.state"), "FROZEN"),
+        let (path, line) = match self.freezer() {
+            Err(CgroupError::NoFreezer { .. }) if !self.is_there() => return Ok(false),
+            Err(error) => return Err(error),
+            Ok(Freezer::Unified(folder)) => (format!("{folder}/cgroup.events"), "frozen 1"),
+            Ok(Freezer::Legacy(folder)) => (format!("{folder}/freezer.state"), "FROZEN"),
         };
-        let text = read_file(&path).map_err(|source| CgroupError::Read { path, source })?;
-        Ok(text.lines().any(|found| found == line))
+        match read_file(&path) {
+            // NODEV: it went while its file was open.
+            Err(error) if matches!(error.errno, Errno::NOENT | Errno::NODEV) => Ok(false),
+            Err(source) => Err(CgroupError::Read { path, source }),
+            Ok(text) => Ok(text.lines().any(|found| found == line)),
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        self.places.iter().any(|place| rustix::fs::stat(place.folder(&self.path)).is_ok())
     }
 
     fn freezer(&self) -> Result<Freezer, CgroupError> {

@@ -1,6 +1,6 @@
 //! Which folder does a spec's `linux.cgroupsPath` mean? The specification leaves two things to the runtime; here
 //! they are as in crun and runc: a relative path is taken from the hierarchy's root, and no path is the container's
-//! id there. Pure. Deliberately absent: systemd's `slice:prefix:name` (docs/decisions/0008).
+//! id there. Pure. Deliberately absent: systemd's `slice:prefix:name` ([`crate::systemd`]).
 
 use super::compile::CgroupPlanError;
 

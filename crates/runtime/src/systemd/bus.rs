@@ -150,7 +150,9 @@ impl Bus {
         let bus = Self { socket, serial: 0, signals: VecDeque::new() };
         let uid = gantry_linux::process::effective_uid().to_string();
         let digits: Vec<_> = uid.bytes().map(|digit| format!("{digit:02x}")).collect();
-        bus.send(format!("\0AUTH EXTERNAL {}\r\n", digits.concat()).as_bytes())?;
+        // In one piece: what systemd reads together with the last line it looks at only when more comes, so that a call
+        // that followed the line at once could wait for ever.
+        bus.send(format!("\0AUTH EXTERNAL {}\r\nBEGIN\r\n", digits.concat()).as_bytes())?;
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
             let mut byte = [0];
@@ -160,11 +162,7 @@ impl Bus {
                 return Err(SystemdError::Malformed);
             }
         }
-        if !line.starts_with(b"OK ") {
-            return Err(SystemdError::NotAccepted);
-        }
-        bus.send(b"BEGIN\r\n")?;
-        Ok(bus)
+        if line.starts_with(b"OK ") { Ok(bus) } else { Err(SystemdError::NotAccepted) }
     }
 
     fn send(&self, mut bytes: &[u8]) -> Result<(), SystemdError> {

@@ -163,5 +163,7 @@ fn a_group_is_found_again_by_its_path() {
     assert_eq!(found.processes().expect("processes").len(), 1);
     found.kill().expect("kill");
     wait_pidfd(process.as_fd()).expect("waitid");
+    found.remove().expect("removed");
+    assert_eq!(found.is_frozen(), Ok(false), "in a group that is gone nobody is held");
     assert!(Cgroup::at("no path", &host).is_err());
 }
