@@ -1,7 +1,7 @@
 //! The process that shims are copies of.
 
-use std::fs;
-use std::fs::File;
+use std::ffi::CString;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -19,7 +19,7 @@ fn nursery() -> (Spawned, OwnedFd) {
     let (ours, theirs) = socket::pair(Kind::SequencedPacket, false).expect("socketpair");
     let null = File::options().read(true).write(true).open("/dev/null").expect("a kernel device");
     let room = " ".repeat(SHIM_NAME_BYTES_MAX);
-    let args = ["gantry-shim", NURSERY_ARGUMENT, &room].map(|arg| arg.to_owned().try_into().expect("no NUL"));
+    let args = ["gantry-shim", NURSERY_ARGUMENT, &room].map(|arg| CString::new(arg).expect("no NUL"));
     let descriptors = vec![(null.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2), (theirs.as_fd(), 3)];
     let programme = programme();
     let spawn = Spawn { programme: programme.as_fd(), args: args.into(), env: Vec::new(), descriptors };
