@@ -2,6 +2,7 @@
 //! details, and an event log that can be resumed, over plain gRPC.
 
 use std::future::Future;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use gantry_api::connect::{Address, connect};
@@ -26,6 +27,7 @@ tests![
     events_tell_a_containers_life_in_order_and_resume,
     a_request_that_is_too_large_is_refused,
     an_aborted_client_leaves_nothing_open,
+    a_restart_goes_on_when_its_caller_gives_up,
 ];
 
 fn with_channel<F: Future<Output = Result<()>>>(
@@ -263,6 +265,35 @@ fn an_aborted_client_leaves_nothing_open(world: &World) -> Result<()> {
         attach_and_abort()?;
     }
     gantry_tests::wait::until_true("no descriptor to be left", seconds(10), || Ok(open()? <= before + 2))?;
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_restart_goes_on_when_its_caller_gives_up(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    // It does not end by the stop signal, so that the caller is gone before the container is stopped.
+    let id = daemon.ok(&["run", "-d", &image, "sh", "-c", "trap '' TERM; while :; do sleep 1; done"])?;
+    let before = daemon.container_pid(&id)?;
+    with_channel(&daemon, |channel| async {
+        let mut client = ContainerServiceClient::new(channel);
+        let request = containers::RestartContainerRequest {
+            container: id.clone(),
+            timeout_ms: Some(1000),
+            request_id: "given-up".into(),
+            ..Default::default()
+        };
+        let first = client.restart_container(request.clone());
+        let given_up = tokio::time::timeout(Duration::from_millis(200), first).await;
+        ensure!(given_up.is_err(), "the restart was answered before its stop could end");
+        // The same again joins the first, which nobody waits for any more.
+        client.restart_container(request).await?;
+        Ok(())
+    })?;
+    let after = daemon.container_pid(&id)?;
+    ensure!(after != before && after != 0, "{before} {after}");
+    let events = ["events", "--since", "1h", "--until", "0s", "--format", "{{.Action}}"];
+    let starts = daemon.ok(&events)?.lines().filter(|action| *action == "start").count();
+    ensure!(starts == 2, "it was started {starts} times");
     world.done(daemon);
     Ok(())
 }

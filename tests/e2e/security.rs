@@ -1,11 +1,20 @@
 //! Is a container confined? The rows of the threat list that the first container can already be asked about, each seen
 //! from inside or checked on the host.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
+use gantry_tests::cli::run;
 use gantry_tests::daemon::Daemon;
+use gantry_tests::fixture::busybox;
+use gantry_tests::image::Layer;
+use gantry_tests::programs::program;
 use gantry_tests::trial::World;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use serde_json::{Value, json};
 
 tests![
     the_default_capabilities_are_few_and_none_is_inheritable,
@@ -17,7 +26,8 @@ tests![
     an_unconfined_container_has_no_filter,
     system_paths_are_masked_or_read_only,
     no_descriptor_of_the_engine_is_open_inside,
-    the_shim_cannot_be_overwritten_from_inside,
+    the_engines_programme_cannot_be_overwritten_from_inside_cve_2019_5736,
+    the_runtimes_programme_is_behind_a_read_only_mount_cve_2019_5736,
     a_working_folder_through_a_descriptor_is_refused,
     no_new_privileges_is_set_when_asked,
     the_host_network_shows_no_gantry_socket,
@@ -166,18 +176,83 @@ fn no_descriptor_of_the_engine_is_open_inside(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn the_shim_cannot_be_overwritten_from_inside(world: &World) -> Result<()> {
-    let (daemon, image) = world.daemon_with_busybox()?;
-    let shim = gantry_tests::programs::program("gantry-shim");
-    let before = fs::read(&shim)?;
-    // CVE-2019-5736: the program that the container's first process was made of, reached through /proc.
-    let script = "echo broken >/proc/self/exe; for p in /proc/[0-9]*/exe; do (echo broken >$p) 2>/dev/null; done; true";
-    let _ = daemon.gantry(&["run", "--rm", "--privileged", &image, "sh", "-c", script])?;
-    let said = daemon.gantry(&["run", "--rm", "--entrypoint", "/proc/self/exe", &image, "--version"])?;
-    ensure!(said.code != 0, "the engine's own program was run inside: {said}");
-    ensure!(fs::read(&shim)? == before, "the shim's file changed");
-    daemon.gantry(&["run", "--rm", &image, "true"])?.exits(0)?;
+/// Looks for programmes of other processes for ever, keeps each one's file open, and writes to it when its process has
+/// ended: what the first attack of this kind did.
+const OVERWRITE: &str = "while :; do for p in /proc/[0-9]*; do
+    { for i in 1 2 3 4; do echo broken >/proc/self/fd/9; done; } 9<$p/exe
+done; done 2>/dev/null";
+
+fn the_engines_programme_cannot_be_overwritten_from_inside_cve_2019_5736(world: &World) -> Result<()> {
+    // A command for which the kernel executes the file that the process in front of it was made of: the shim's.
+    let layer = Layer::new().file("attack", 0o755, b"#!/proc/self/exe\n");
+    let image = busybox(None)?.layer(&layer)?.push(&world.shared.registry, "attack", "latest")?.reference;
+    let daemon = Daemon::start()?;
+    daemon.ok(&["pull", "-q", &image])?;
+    let shim = fs::read(program("gantry-shim"))?;
+    let own = format!("/proc/{}/exe", shim_of(&daemon, &image, "first")?);
+
+    // The machine's root has every right that a container's could have.
+    let file = fs::read_link(&own)?.display().to_string();
+    ensure!(file.starts_with("/memfd:gantry-shim"), "the shim runs from {file}");
+    let seals = SealFlag::from_bits_retain(fcntl(File::open(&own)?, FcntlArg::F_GET_SEALS)?);
+    let needed =
+        SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    ensure!(seals.contains(needed), "the shim's file has only the seals {seals:?}");
+    let written = File::options().write(true).open(&own).and_then(|mut file| file.write_all(b"broken"));
+    ensure!(written.is_err(), "the shim's file was written to");
+
+    for command in ["/attack", "/proc/self/exe"] {
+        let said = daemon.gantry(&["run", "--rm", "--privileged", "--entrypoint", command, &image])?;
+        ensure!(said.code != 0, "the engine's own programme was run inside: {said}");
+    }
+    daemon.ok(&["run", "-d", "--privileged", "--name", "attacker", &image, "sh", "-c", OVERWRITE])?;
+    for _ in 0..20 {
+        ensure!(daemon.gantry(&["exec", "attacker", "/attack"])?.code != 0);
+        daemon.gantry(&["exec", "attacker", "true"])?.exits(0)?;
+    }
+    let other = format!("/proc/{}/exe", shim_of(&daemon, &image, "second")?);
+    ensure!(fs::read(&own)? == shim && fs::read(&other)? == shim, "the shim's file in memory changed");
+    ensure!(fs::read(program("gantry-shim"))? == shim, "the shim's file on the disk changed");
     world.done(daemon);
+    Ok(())
+}
+
+/// Runs a container and answers its shim's process.
+fn shim_of(daemon: &Daemon, image: &str, name: &str) -> Result<u32> {
+    let id = daemon.ok(&["run", "-d", "--name", name, image, "sleep", "1000"])?;
+    Ok(fs::read_to_string(daemon.path("run/shims/default").join(id).join("pid"))?.trim().parse()?)
+}
+
+fn the_runtimes_programme_is_behind_a_read_only_mount_cve_2019_5736(_: &World) -> Result<()> {
+    let bundle = tempfile::Builder::new().prefix("gantry-test-bundle-").tempdir()?;
+    fs::create_dir_all(bundle.path().join("rootfs/bin"))?;
+    fs::copy("/bin/busybox", bundle.path().join("rootfs/bin/sh"))?;
+    let id = format!("gantry-test-posture-{}", std::process::id());
+    let runtime = |words: &[&str]| {
+        let mut command = Command::new(program("gantry-runtime"));
+        run(command.arg("--root").arg(bundle.path().join("state")).args(words).current_dir(bundle.path()))
+    };
+    runtime(&["spec"])?.exits(0)?;
+    let mut config: Value = serde_json::from_slice(&fs::read(bundle.path().join("config.json"))?)?;
+    config["process"]["terminal"] = json!(false);
+    config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
+    fs::write(bundle.path().join("config.json"), config.to_string())?;
+    // Created and not started: the process is the runtime's still, inside the container already. It keeps the streams,
+    // which must not be those that are read to their end.
+    let mut create = Command::new(program("gantry-runtime"));
+    create.arg("--root").arg(bundle.path().join("state")).args(["create", "--pid-file", "pid", &id]);
+    create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let created = create.current_dir(bundle.path()).status()?;
+    let looked = Ok(created.success()).and_then(|is_created: bool| {
+        ensure!(is_created, "{created}");
+        let pid = fs::read_to_string(bundle.path().join("pid"))?;
+        let own = format!("/proc/{}/exe", pid.trim());
+        let flags = statvfs(own.as_str())?.flags();
+        let written = File::options().write(true).open(&own).map(drop);
+        Ok((flags.contains(FsFlags::ST_RDONLY), written.is_err()))
+    });
+    runtime(&["delete", "--force", &id])?.exits(0)?;
+    ensure!(looked? == (true, true), "the runtime's own file can be written to through its process");
     Ok(())
 }
 
