@@ -41,7 +41,6 @@ const MOUNT_OPTIONS: &[&str] = &[
     "rdev",
     "rdiratime",
     "relatime",
-    "remount",
     "rexec",
     "rnoatime",
     "rnodev",

@@ -87,8 +87,11 @@ fn a_bind_mount_is_shifted_by_its_own_mapping_or_by_the_containers() {
     mounts.push(bind("/plain", json!(["bind"]), json!({})));
     mounts.push(bind("/shifted", json!(["bind", "idmap"]), json!({})));
     mounts.push(bind("/own", json!(["rbind", "ridmap"]), json!({"uidMappings": own, "gidMappings": own})));
-    let outcome = bundle.run(&["stat", "-c", "%u", "/plain/file", "/shifted/file", "/own/file"]);
-    assert_eq!(outcome.stdout, "65534\n0\n7\n", "{outcome:?}");
+    let option = format!("idmap=uids=0-{0}-1;gids=0-{0}-1", MAPPED + 9);
+    mounts.push(bind("/inline", json!(["bind", option]), json!({})));
+    let files = ["/plain/file", "/shifted/file", "/own/file", "/inline/file"];
+    let outcome = bundle.run(&[&["stat", "-c", "%u"], &files[..]].concat());
+    assert_eq!(outcome.stdout, "65534\n0\n7\n9\n", "{outcome:?}");
     assert_eq!(fs::metadata(source.join("file")).expect("stat").uid(), 0, "nothing was changed on the disk");
 }
 

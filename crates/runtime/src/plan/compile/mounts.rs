@@ -114,6 +114,13 @@ fn bind(field: &str, mount: &SpecMount, target: String, options: &Options) -> Re
         mount.uid_mappings().as_deref(),
         mount.gid_mappings().as_deref(),
     )?;
+    let map = match &options.id_ranges {
+        Some(_) if map.is_some() => {
+            return Err(PlanError::invalid(format!("{field}.options"), "idmap= beside uidMappings"));
+        }
+        Some(ranges) => Some(identity::inline(&format!("{field}.options idmap"), ranges)?),
+        None => map,
+    };
     let mapped = map.is_some() || options.id_map.is_some();
     let silent = options.propagation == 0;
     Ok(Bind {

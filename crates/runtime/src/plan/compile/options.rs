@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) copy_up: bool,
     /// `idmap`, or with true `ridmap`.
     pub(crate) id_map: Option<bool>,
+    /// What follows its `=`: ranges of its own.
+    pub(crate) id_ranges: Option<String>,
     /// Words that are the filesystem's own.
     pub(crate) settings: Vec<Setting>,
 }
@@ -76,7 +78,7 @@ const WHOLE: [&str; 7] = ["sync", "async", "dirsync", "lazytime", "nolazytime", 
 pub(crate) fn parse(field: &str, words: &[String]) -> Result<Options, PlanError> {
     let mut options = Options::default();
     for word in words {
-        if UNSUPPORTED.contains(&word.as_str()) || word.starts_with("idmap=") {
+        if UNSUPPORTED.contains(&word.as_str()) {
             return Err(PlanError::unsupported(format!("{field}.options {word:?}")));
         }
         if word.is_empty() || word.contains('\0') {
@@ -101,6 +103,11 @@ impl Options {
                 return;
             }
             _ => {}
+        }
+        if let Some(ranges) = word.strip_prefix("idmap=").or_else(|| word.strip_prefix("ridmap=")) {
+            self.id_map = Some(word.starts_with('r'));
+            self.id_ranges = Some(ranges.to_owned());
+            return;
         }
         if let Some((bits, all)) = propagation(word) {
             self.propagation = bits;
@@ -180,7 +187,7 @@ mod tests {
 
     #[test]
     fn words_that_would_be_ignored_are_refused() {
-        for word in ["idmap=uids=0-1-2", "remount"] {
+        for word in ["copy", "remount"] {
             assert!(matches!(parse("m", &words(word)), Err(PlanError::Unsupported { .. })), "{word}");
         }
         assert!(parse("m", &[String::new()]).is_err());
