@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     compile_shim()?;
     if std::env::var_os("CARGO_FEATURE_GRPC").is_some() {
         compile_public()?;
+        compile_driver()?;
     }
     Ok(())
 }
@@ -40,6 +41,16 @@ fn compile_public() -> Result<(), Box<dyn Error>> {
         .boxed(".gantry.images.v1.PullImageResponse.message.result")
         .boxed(".gantry.images.v1.ImportImagesRequest.message.options")
         .compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// `gantry.networks.driver.v1`, which the daemon calls and others serve: it is none of the services that it reflects.
+fn compile_driver() -> Result<(), Box<dyn Error>> {
+    let include = proto_root();
+    let file = include.join("gantry/networks/driver/v1/driver_service.proto");
+    println!("cargo::rerun-if-changed={}", file.display());
+    let descriptors = protox::compile([&file], [&include])?;
+    tonic_prost_build::configure().btree_map(".").compile_fds(descriptors)?;
     Ok(())
 }
 

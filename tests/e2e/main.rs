@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use gantry_tests::machine::Machine;
+use gantry_tests::network_driver;
 use gantry_tests::trial::Shared;
 use gantry_tests::wait::{seconds, until_true};
 use libtest_mimic::{Arguments, Trial};
@@ -42,6 +43,8 @@ mod lifecycle;
 mod logs;
 mod network;
 mod network_before;
+mod network_drivers;
+mod network_external;
 mod network_programs;
 mod network_steps;
 mod options;
@@ -76,6 +79,8 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         logs::all,
         network::all,
         network_before::all,
+        network_drivers::all,
+        network_external::all,
         network_programs::all,
         network_steps::all,
         options::all,
@@ -105,6 +110,9 @@ fn main() {
 }
 
 fn run() -> Result<i32> {
+    if let Some(socket) = std::env::var_os(network_driver::SOCKET) {
+        return network_driver::serve(std::path::Path::new(&socket)).map(|()| 0);
+    }
     let arguments = Arguments::from_args();
     let before = Machine::look()?;
     let shared = Shared::start()?;

@@ -15,6 +15,7 @@ pub mod image;
 mod leftover;
 pub mod machine;
 pub mod network;
+pub mod network_driver;
 pub mod outcome;
 pub mod programs;
 pub mod proxy;

@@ -101,6 +101,12 @@ impl Stage {
         Ok(StandBy { child })
     }
 
+    /// The words before a program that shall be one of the host's.
+    #[must_use]
+    pub fn as_host(&self) -> Vec<String> {
+        vec!["nsenter".to_owned(), path(&self.host)]
+    }
+
     /// A process that is outside.
     #[must_use]
     pub fn outside_process(&self) -> u32 {

@@ -43,6 +43,10 @@ package! {
     networks, "gantry.networks.v1"
 }
 package! {
+    /// What network drivers of others answer.
+    network_driver, "gantry.networks.driver.v1"
+}
+package! {
     /// Filesystem trees of images and containers.
     snapshots, "gantry.snapshots.v1"
 }

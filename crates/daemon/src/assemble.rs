@@ -25,6 +25,7 @@ use crate::heap::Heap;
 use crate::layout::Layout;
 use crate::metrics::Metrics;
 use crate::networks::Networks;
+use crate::networks::attachment::ATTACHMENTS;
 use crate::networks::tables::{
     ADDRESSES, ENDPOINTS, HOST_PORTS, NETWORK_NAMES, NETWORKS, PUBLISHED, SANDBOXES,
 };
@@ -62,8 +63,8 @@ pub(crate) struct Daemon {
     pub cgroup_mode: Option<CgroupMode>,
     pub shims: Nursery,
     pub blocking: Blocking,
-    pub tasks: Tasks,
     pub heap: Heap,
+    pub tasks: Tasks,
     pub metrics: Metrics,
     pub started_unix_ns: i64,
 }
@@ -85,6 +86,7 @@ pub(crate) fn schema() -> Schema {
         .with(&PUBLISHED)
         .with(&HOST_PORTS)
         .with(&SANDBOXES)
+        .with(&ATTACHMENTS)
 }
 
 /// Constructs the daemon. Nothing runs yet but the store's writer.
@@ -117,9 +119,9 @@ pub(crate) fn assemble(config: Config) -> anyhow::Result<Arc<Daemon>> {
         cgroup_mode: mounts.mode(),
         shims,
         blocking,
+        heap,
         tasks: Tasks::default(),
         metrics: Metrics::default(),
-        heap,
         started_unix_ns: clock::unix_ns(),
         layout,
         store,

@@ -15,7 +15,7 @@ use crate::assemble::{Daemon, with_hint};
 use crate::error::{Chain, Error};
 use crate::networks::places::Places;
 use crate::networks::tables::SANDBOXES;
-use crate::networks::{facts, sandbox};
+use crate::networks::{facts, foreign, sandbox};
 use crate::supervisor::{self, Found};
 use crate::sweep;
 use crate::tables::{CONTAINER_STATUS, CONTAINERS, ContainerRecord};
@@ -41,7 +41,9 @@ pub(crate) async fn recover(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
             tracing::warn!(%namespace, id = id.short(), "a container is still being looked at");
         }
     }
-    take_away_leftovers(daemon).await
+    take_away_leftovers(daemon).await?;
+    foreign::mend_foreign(daemon);
+    Ok(())
 }
 
 /// Somebody who has a network namespace now.
@@ -81,7 +83,8 @@ fn living(daemon: &Daemon) -> anyhow::Result<Vec<Living>> {
     }
     let sandboxes = daemon.store.scan(&SANDBOXES, &Page::all());
     let is_known = |id: &SandboxId| sandboxes.iter().any(|((_, known), _)| known == id);
-    for id in sandbox::sweep(daemon.layout.state(), is_known).map_err(with_hint)? {
+    let kept = foreign::owners(&daemon.store);
+    for id in sandbox::sweep(daemon.layout.state(), is_known, &kept).map_err(with_hint)? {
         if let Some((_, row)) = sandboxes.iter().find(|((_, known), _)| *known == id) {
             let places = facts::of_sandbox(&daemon.store, &row.value);
             let netns = sandbox::path(daemon.layout.state(), &id);

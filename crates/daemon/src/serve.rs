@@ -39,7 +39,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let workers = std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
-        .max_blocking_threads(gantry_types::BLOCKING_MAX + 2)
+        .max_blocking_threads(gantry_types::BLOCKING_MAX + networks::PLUGINS_MAX + 2)
         .thread_stack_size(STACK_BYTES)
         .thread_name("gantryd")
         .enable_all()

@@ -186,7 +186,9 @@ impl Classified for CniError {
                 Class::InvalidArgument
             }
             Self::Missing { .. } | Self::Refused { .. } => Class::FailedPrecondition,
-            Self::Json { .. } | Self::Run { .. } | Self::Input { .. } | Self::Folder { .. } => Class::Internal,
+            Self::Json { .. } | Self::Run { .. } | Self::Input { .. } | Self::Folder { .. } => {
+                Class::Internal
+            }
             Self::Limit { .. } | Self::Busy => Class::DeadlineExceeded,
             Self::NotFound { .. } => Class::NotFound,
         }

@@ -287,10 +287,7 @@ impl Classified for NetworkError {
                     "{parent} may have links of another kind or mode, which the kernel does not mix; `ip -d link` shows them"
                 ))
             }
-            Self::Refused { .. }
-            | Self::Call { .. }
-            | Self::Setting { .. }
-            | Self::Unreadable { .. } => None,
+            Self::Refused { .. } | Self::Call { .. } | Self::Setting { .. } | Self::Unreadable { .. } => None,
         }
     }
 }

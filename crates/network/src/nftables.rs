@@ -6,6 +6,7 @@
 //! prerouting, raw     guard         bridges may not send to or from 127.0.0.0/8 (they have route_localnet)
 //! prerouting, dstnat  prerouting    to an address of the host's: published
 //! output, dstnat      output        the same, for what the host itself sends, 127.0.0.1 and ::1 included
+//!                     owner         nothing; its comment says whose the table is
 //!                     published     maps {protocol . [host address .] port} to {address [. port]}
 //! postrouting, srcnat postrouting   out of a network: the host's address; published inbound traffic keeps its
 //!                                   source, but for what comes from a container or from loopback
@@ -27,12 +28,14 @@ mod attribute;
 mod base;
 mod expression;
 mod network;
+mod owner;
 mod port;
 mod set;
 
 pub(crate) use attribute::{FAMILY_HEADER, Writer};
 pub use base::base;
 pub use network::NetworkRules;
+pub use owner::owned_by;
 pub use port::PortForward;
 
 /// The table's name.

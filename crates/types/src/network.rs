@@ -5,6 +5,7 @@
 mod interface;
 mod port;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -31,6 +32,10 @@ pub enum NetworkDriver {
     Macvlan,
     /// Links with addresses of their own on a host link, sharing its MAC address.
     Ipvlan,
+    /// Links that CNI plugins make.
+    Cni,
+    /// Links that another program makes.
+    External,
 }
 
 impl NetworkDriver {
@@ -40,6 +45,16 @@ impl NetworkDriver {
             Self::Bridge => "bridge",
             Self::Macvlan => "macvlan",
             Self::Ipvlan => "ipvlan",
+            Self::Cni => "cni",
+            Self::External => "external",
+        }
+    }
+
+    /// Whether links and addresses are somebody else's to make.
+    pub fn is_foreign(self) -> bool {
+        match self {
+            Self::Cni | Self::External => true,
+            Self::Bridge | Self::Macvlan | Self::Ipvlan => false,
         }
     }
 }
@@ -64,6 +79,10 @@ pub struct NetworkOptions {
     pub bridge: BridgeOptions,
     /// What only macvlan and ipvlan have.
     pub parent: ParentOptions,
+    /// What only CNI networks have.
+    pub cni: CniOptions,
+    /// What only networks of external drivers have.
+    pub external: ExternalOptions,
     /// The caller's labels; the only thing that may change later.
     pub labels: Labels,
 }
@@ -79,6 +98,8 @@ impl Default for NetworkOptions {
             mtu: None,
             bridge: BridgeOptions::default(),
             parent: ParentOptions::default(),
+            cni: CniOptions::default(),
+            external: ExternalOptions::default(),
             labels: Labels::new(),
         }
     }
@@ -123,6 +144,26 @@ pub struct ParentOptions {
     pub link: Option<InterfaceName>,
     /// How endpoints see each other; `None` means `bridge` of macvlan, `l2` of ipvlan.
     pub mode: Option<ParentMode>,
+}
+
+/// What is asked of a CNI network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CniOptions {
+    /// The configuration's name. In a request without a configuration the one to look for.
+    pub name: String,
+    /// The configuration, in JSON; in a request empty for one to be looked for.
+    pub configuration: String,
+}
+
+/// What is asked of a network of an external driver.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExternalOptions {
+    /// The driver's name in the daemon's configuration.
+    pub driver: String,
+    /// What the driver is given.
+    pub options: BTreeMap<String, String>,
 }
 
 /// Modes of macvlan and ipvlan links (ip-link(8)).

@@ -5,6 +5,7 @@
 mod check;
 mod container;
 mod field;
+mod foreign;
 mod image;
 mod mount;
 mod network;

@@ -11,7 +11,7 @@ use gantry_types::{
 };
 
 use super::field::{FieldProblem, InvalidField};
-use super::{check, request};
+use super::{check, foreign, request};
 use crate::containers;
 use crate::networks::v1;
 
@@ -78,7 +78,10 @@ impl TryFrom<v1::NetworkOptions> for NetworkOptions {
             v1::NetworkDriver::Unspecified | v1::NetworkDriver::Bridge => NetworkDriver::Bridge,
             v1::NetworkDriver::Macvlan => NetworkDriver::Macvlan,
             v1::NetworkDriver::Ipvlan => NetworkDriver::Ipvlan,
+            v1::NetworkDriver::Cni => NetworkDriver::Cni,
+            v1::NetworkDriver::External => NetworkDriver::External,
         };
+        foreign::check(driver, &given)?;
         if given.no_ipv4 && !given.ipv6 {
             return Err(InvalidField::new("no_ipv4", FieldProblem::Conflict { other: "ipv6 being false" }));
         }
@@ -103,6 +106,8 @@ impl TryFrom<v1::NetworkOptions> for NetworkOptions {
             mtu: mtu.map(|mtu| u32::try_from(mtu).expect("it is at most 65535")),
             bridge: bridge(&given.bridge.unwrap_or_default()).map_err(|error| error.inside("bridge"))?,
             parent: parent(driver, given.parent).map_err(|error| error.inside("parent"))?,
+            cni: foreign::cni(given.cni).map_err(|error| error.inside("cni"))?,
+            external: foreign::external(driver, given.external).map_err(|error| error.inside("external"))?,
             labels: Labels::new(),
         })
     }
@@ -119,9 +124,12 @@ fn bridge(given: &v1::BridgeOptions) -> Result<BridgeOptions, InvalidField> {
 
 fn parent(driver: NetworkDriver, given: Option<v1::ParentOptions>) -> Result<ParentOptions, InvalidField> {
     let given = match (driver, given) {
-        (NetworkDriver::Bridge, None) => return Ok(ParentOptions::default()),
-        (NetworkDriver::Bridge, Some(_)) => {
-            return Err(InvalidField::new("", FieldProblem::Conflict { other: "driver, which is a bridge" }));
+        (NetworkDriver::Bridge | NetworkDriver::Cni | NetworkDriver::External, None) => {
+            return Ok(ParentOptions::default());
+        }
+        (NetworkDriver::Bridge | NetworkDriver::Cni | NetworkDriver::External, Some(_)) => {
+            let problem = FieldProblem::Conflict { other: "driver, which has no parent link" };
+            return Err(InvalidField::new("", problem));
         }
         (NetworkDriver::Macvlan | NetworkDriver::Ipvlan, given) => given.unwrap_or_default(),
     };
@@ -159,6 +167,8 @@ impl From<&NetworkOptions> for v1::NetworkOptions {
             NetworkDriver::Bridge => v1::NetworkDriver::Bridge,
             NetworkDriver::Macvlan => v1::NetworkDriver::Macvlan,
             NetworkDriver::Ipvlan => v1::NetworkDriver::Ipvlan,
+            NetworkDriver::Cni => v1::NetworkDriver::Cni,
+            NetworkDriver::External => v1::NetworkDriver::External,
         };
         Self {
             driver: driver.into(),
@@ -176,6 +186,14 @@ impl From<&NetworkOptions> for v1::NetworkOptions {
             parent: options.parent.link.as_ref().map(|link| v1::ParentOptions {
                 link: link.to_string(),
                 mode: options.parent.mode.map_or(v1::ParentMode::Unspecified, Into::into).into(),
+            }),
+            cni: (options.driver == NetworkDriver::Cni).then(|| v1::CniOptions {
+                name: options.cni.name.clone(),
+                configuration: options.cni.configuration.clone(),
+            }),
+            external: (options.driver == NetworkDriver::External).then(|| v1::ExternalOptions {
+                driver: options.external.driver.clone(),
+                options: options.external.options.clone(),
             }),
         }
     }

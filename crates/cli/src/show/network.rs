@@ -11,8 +11,9 @@ pub(crate) fn row(network: &Network, truncate: bool) -> Value {
     let options = network.options.clone().unwrap_or_default();
     let subnets: Vec<&str> = options.subnets.iter().map(|subnet| subnet.prefix.as_str()).collect();
     let labels: Vec<String> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let driver = driver(&options);
     json!({
-        "ID": id, "Name": network.name, "Driver": driver(&options), "Scope": "local",
+        "ID": id, "Name": network.name, "Driver": driver, "Scope": "local",
         "Subnets": subnets.join(", "), "Containers": network.endpoints_count.to_string(),
         "Internal": options.internal, "IPv6": options.ipv6, "Labels": labels.join(","),
         "CreatedAt": moment::rfc3339(&network.create_time.unwrap_or_default()),
@@ -49,26 +50,33 @@ pub(crate) fn document(network: &Network) -> Value {
                 "IPv4Address": endpoint.ipv4, "IPv6Address": endpoint.ipv6, "Names": endpoint.names,
                 "Interface": endpoint.interface, "Connected": endpoint.connected,
                 "RxBytes": counters.received_bytes, "RxPackets": counters.received_packets,
-                "TxBytes": counters.sent_bytes, "TxPackets": counters.sent_packets,
+                "TxBytes": counters.sent_bytes, "TxPackets": counters.sent_packets, "Problem": endpoint.problem,
             });
             (owner.clone(), document)
         })
         .collect();
+    let driver = driver(&options).to_owned();
+    // A configuration that was taken is JSON.
+    let cni = options.cni.map(|cni| serde_json::from_str::<Value>(&cni.configuration).unwrap_or_default());
+    let external = options.external.map(|external| external.options);
     json!({
         "Name": network.name, "Id": network.id, "Created": moment::rfc3339(&network.create_time.unwrap_or_default()),
-        "Namespace": network.namespace, "Scope": "local", "Driver": driver(&options),
+        "Namespace": network.namespace, "Scope": "local", "Driver": driver,
         "EnableIPv4": !options.no_ipv4, "EnableIPv6": options.ipv6, "IPAM": {"Driver": "default", "Config": config},
         "Internal": options.internal, "Attachable": true, "Link": network.link, "Mtu": options.mtu,
         "Icc": !bridge.isolated_endpoints, "Masquerade": !bridge.no_masquerade, "HostAddress": bridge.host_address,
-        "Parent": options.parent.map(|parent| parent.link), "Labels": network.labels, "Revision": network.revision,
+        "Parent": options.parent.map(|parent| parent.link), "Cni": cni, "Options": external, "Labels": network.labels, "Revision": network.revision,
         "Containers": containers,
     })
 }
 
-fn driver(options: &NetworkOptions) -> &'static str {
+/// The name that `network create --driver` takes.
+fn driver(options: &NetworkOptions) -> &str {
     match options.driver() {
         NetworkDriver::Unspecified | NetworkDriver::Bridge => "bridge",
         NetworkDriver::Macvlan => "macvlan",
         NetworkDriver::Ipvlan => "ipvlan",
+        NetworkDriver::Cni => "cni",
+        NetworkDriver::External => options.external.as_ref().map_or("external", |external| &external.driver),
     }
 }

@@ -13,7 +13,7 @@ use gantry_types::RuntimeName;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use load::{Overrides, load};
-pub(crate) use networks::{Networks, Pool};
+pub(crate) use networks::{Driver, Networks, Pool};
 pub(crate) use runtimes::Runtime;
 
 /// Where the configuration is looked for when no `--config` is given.

@@ -1,9 +1,11 @@
-//! `[networks]`: where subnets come from, and who answers for names.
+//! `[networks]`: where subnets come from, who answers for names, and who else makes networks.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use gantry_api::connect::Address;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,47 @@ pub(crate) struct Networks {
     pub netd: PathBuf,
     /// Network namespaces kept ready, about 200 KiB of kernel memory each.
     pub namespaces_ready: usize,
+    /// Folders with configurations of CNI networks, first match first.
+    pub cni_config_dirs: Vec<PathBuf>,
+    /// Folders with CNI plugins, first match first.
+    pub cni_plugin_dirs: Vec<PathBuf>,
+    /// Drivers of others, by the name that networks ask for.
+    pub drivers: BTreeMap<String, Driver>,
+}
+
+/// `[networks.drivers.<name>]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Driver {
+    /// Where it listens: `unix:///path/to/socket`.
+    pub address: String,
+    /// Milliseconds that one call may take, connecting included.
+    #[serde(default = "driver_timeout_ms")]
+    pub timeout_ms: u64,
+}
+
+fn driver_timeout_ms() -> u64 {
+    30_000
+}
+
+impl Driver {
+    /// The socket; `None` when the address is none.
+    pub(crate) fn socket(&self) -> Option<PathBuf> {
+        match self.address.parse() {
+            Ok(Address::Unix(path)) => Some(path),
+            Ok(Address::Tcp(_)) | Err(_) => None,
+        }
+    }
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.socket().is_none() {
+            return Err(("networks.drivers.<name>.address", "must be of the form unix:///path/to/socket"));
+        }
+        if !(1..=600_000).contains(&self.timeout_ms) {
+            return Err(("networks.drivers.<name>.timeout_ms", "must be between 1 and 600000"));
+        }
+        Ok(())
+    }
 }
 
 /// Subnets of one size within a larger one, written `10.200.0.0/13 -> 24`.
@@ -84,6 +127,9 @@ impl Default for Networks {
             dns: true,
             netd: PathBuf::new(),
             namespaces_ready: 4,
+            cni_config_dirs: vec!["/etc/cni/net.d".into()],
+            cni_plugin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            drivers: BTreeMap::new(),
         }
     }
 }
@@ -99,6 +145,20 @@ impl Networks {
         if self.namespaces_ready > 256 {
             return Err(("networks.namespaces_ready", "must be at most 256"));
         }
+        if !self.cni_config_dirs.iter().all(|path| path.is_absolute()) {
+            return Err(("networks.cni_config_dirs", "must have absolute paths"));
+        }
+        if !self.cni_plugin_dirs.iter().all(|path| path.is_absolute()) {
+            return Err(("networks.cni_plugin_dirs", "must have absolute paths"));
+        }
+        if self.drivers.keys().any(|name| !is_driver_name(name)) {
+            return Err((
+                "networks.drivers",
+                "must have names of 1 to 64 letters, digits, '-', '_' and '.', and none of Gantry's own: bridge, \
+                 macvlan, ipvlan, cni, host, none",
+            ));
+        }
+        self.drivers.values().try_for_each(Driver::check)?;
         let ipv6 = |pool: &Pool| pool.base.addr().is_ipv6();
         if self.ipv4_pools.iter().any(ipv6) {
             return Err(("networks.ipv4_pools", "has a pool of IPv6"));
@@ -112,4 +172,10 @@ impl Networks {
         }
         Ok(())
     }
+}
+
+fn is_driver_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && !["bridge", "macvlan", "ipvlan", "cni", "host", "none"].contains(&name)
 }

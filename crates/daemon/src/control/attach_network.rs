@@ -1,6 +1,7 @@
 //! Which network a new container gets, resolved from the caller's words within the transaction that records the
 //! container: its places with their addresses, and the ports of the host that lead to it.
 
+use gantry_network::cni::CNI_PORTS_MAX;
 use gantry_store::{Store, Transaction};
 use gantry_types::{
     ContainerId, ContainerName, ContainerOptions, ExposedPort, ImageConfig, Namespace, NetworkAttachment,
@@ -112,12 +113,17 @@ pub(crate) fn publish(
     if let Some(why) = why {
         return Err(NetworkProblem::NoWayIn { why }.into());
     }
-    let has_way_in = address::of_owner(tx, owner).iter().any(|endpoint| {
-        tx.get(&NETWORKS, &endpoint.network)
-            .is_some_and(|network| network.value.bridge.is_some() && !network.value.options.internal)
-    });
-    if !has_way_in {
-        let why = "none of its networks is a bridge that is not internal";
+    let networks = address::of_owner(tx, owner).into_iter();
+    let networks: Vec<_> = networks.filter_map(|endpoint| tx.get(&NETWORKS, &endpoint.network)).collect();
+    if !networks.iter().any(|network| network.value.has_way_in()) {
+        let why = "none of its networks is a bridge that is not internal, or has a driver that leads ports";
+        return Err(NetworkProblem::NoWayIn { why }.into());
+    }
+    let has_bridge =
+        networks.iter().any(|network| network.value.bridge.is_some() && network.value.has_way_in());
+    let counts = ports.iter().map(|port| port.container_ports.count());
+    if !has_bridge && counts.sum::<u32>() > CNI_PORTS_MAX {
+        let why = "a driver is told of 1024 ports at most, each of a range counted";
         return Err(NetworkProblem::NoWayIn { why }.into());
     }
     if port::of_owner(tx, owner).len() + ports.len() > gantry_types::PUBLISHED_PORTS_MAX {

@@ -22,12 +22,14 @@ impl Daemon {
         request: Option<&Guard<'_>>,
     ) -> Result<NetworkId, Error> {
         let made_at_once = options.bridge.name.is_some();
-        if options.parent.link.is_some() {
-            let (daemon, options) = (Arc::clone(self), options.clone());
-            self.blocking.run(move || daemon.networks.try_parent(&options)).await?;
-        }
-        let new = record::new(namespace.clone(), name, options);
+        let options = self.settle_options(&name, options).await?;
+        let mut new = record::new(namespace.clone(), name, options);
+        self.ask_abilities(&mut new).await?;
         let record = self.insert_network(new, request).await?;
+        if let Err(error) = self.announce(&record).await {
+            self.forget_network(&record).await?;
+            return Err(error);
+        }
         if made_at_once {
             let (daemon, worker) = (Arc::clone(self), record.clone());
             let up = self.blocking.run(move || daemon.networks.bring_up(&worker)).await;
@@ -67,6 +69,14 @@ impl Daemon {
         if network.is_default {
             return Err(NetworkProblem::IsDefault { name: network.name.to_string() }.into());
         }
+        if self.store.view(|tx| record::addresses_taken(tx, &network.id).is_empty()) {
+            self.renounce(network).await?;
+        }
+        self.forget_network(network).await
+    }
+
+    /// Removes its rows, and what the kernel has of it.
+    async fn forget_network(self: &Arc<Self>, network: &NetworkRecord) -> Result<(), Error> {
         let ((), commit) = self.store.transaction(|tx| {
             let endpoints = record::addresses_taken(tx, &network.id).len();
             if endpoints > 0 {

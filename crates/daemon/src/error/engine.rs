@@ -57,6 +57,7 @@ macro_rules! engines {
 
 engines!(
     crate::events::PlaceLost,
+    crate::networks::DriverProblem,
     crate::networks::NetworkProblem,
     crate::runtimes::RuntimeError,
     gantry_image::PullError,
@@ -65,6 +66,7 @@ engines!(
     gantry_image::registry::CredentialsError,
     gantry_linux::SyscallError,
     gantry_network::NetworkError,
+    gantry_network::cni::CniError,
     gantry_network::netd::NetdError,
     gantry_runtime::cgroup::CgroupAtError,
     gantry_runtime::cgroup::CgroupError,

@@ -9,6 +9,7 @@ use gantry_network::{is_for_endpoints, next_address};
 use gantry_store::{Page, Transaction};
 use gantry_types::{EndpointId, EndpointOptions, InterfaceName, NetworkId, Subnet};
 
+use super::driver::DriverProblem;
 use super::problem::NetworkProblem;
 use super::tables::{ADDRESSES, ENDPOINTS, EndpointRecord, NetworkRecord, Owner, mac_of_id};
 use crate::error::Error;
@@ -65,12 +66,16 @@ pub(crate) fn take(
         tx.insert(&ADDRESSES, &(network.id.clone(), address.to_string()), owner.key())?;
         families[usize::from(ipv6)] = Some(address);
     }
+    if network.is_foreign() {
+        check_wishes(network, options)?;
+        tx.insert(&ADDRESSES, &(network.id.clone(), id.to_string()), owner.key())?;
+    }
     let [ipv4, ipv6] = families;
     let outside = |address| NetworkProblem::AddressOutside { address, name: network.name.to_string() };
-    if let (Some(address), None) = (options.ipv4, ipv4) {
+    if let (Some(address), None, false) = (options.ipv4, ipv4, network.is_foreign()) {
         return Err(outside(address.into()).into());
     }
-    if let (Some(address), None) = (options.ipv6, ipv6) {
+    if let (Some(address), None, false) = (options.ipv6, ipv6, network.is_foreign()) {
         return Err(outside(address.into()).into());
     }
     let endpoint = EndpointRecord {
@@ -96,7 +101,20 @@ pub(crate) fn give_back(tx: &mut Transaction<'_>, endpoint: &EndpointRecord) {
     for address in endpoint.addresses() {
         tx.remove(&ADDRESSES, &(endpoint.network.clone(), address.to_string()));
     }
+    tx.remove(&ADDRESSES, &(endpoint.network.clone(), endpoint.id.to_string()));
     tx.remove(&ENDPOINTS, &(endpoint.owner.key(), endpoint.network.clone()));
+}
+
+/// Whether what is asked of a place can be asked of its network's driver.
+fn check_wishes(network: &NetworkRecord, options: &EndpointOptions) -> Result<(), DriverProblem> {
+    let refuse = |what| Err(DriverProblem::Cannot { network: network.name.to_string(), what });
+    if (options.ipv4.is_some() || options.ipv6.is_some()) && !network.abilities.addresses {
+        return refuse("an address of the caller's choice");
+    }
+    if options.mac.is_some() && !network.abilities.mac {
+        return refuse("a hardware address of the caller's choice");
+    }
+    Ok(())
 }
 
 /// Whether an address asked for can be had.

@@ -9,7 +9,7 @@ use gantry_types::{ContainerOptions, Namespace};
 
 use super::places::{Places, gateway_of};
 use super::tables::{NETWORKS, Owner, SandboxRecord};
-use super::{address, port};
+use super::{address, attachment, port};
 use crate::tables::ContainerRecord;
 
 /// What goes into a container's files.
@@ -43,15 +43,21 @@ pub(crate) fn owner_of(namespace: &Namespace, id: &gantry_types::ContainerId) ->
 }
 
 fn read(store: &Store, owner: &Owner, names: Vec<String>, options: &ContainerOptions) -> Places {
+    let mut resolvers = Vec::new();
     let (all, ports) = store.view(|tx| {
-        let places = address::of_owner(tx, owner).into_iter().filter_map(|endpoint| {
+        let places = address::of_owner(tx, owner).into_iter().filter_map(|mut endpoint| {
             let network = tx.get(&NETWORKS, &endpoint.network)?;
+            if network.value.is_foreign() {
+                let made = attachment::made(tx, &endpoint).unwrap_or_default();
+                made.fill_in(&mut endpoint);
+                resolvers.extend(made.nameservers);
+            }
             Some((endpoint, (*network.value).clone()))
         });
         (places.collect(), port::of_owner(tx, owner))
     });
     let dns = options.dns.iter().filter_map(|text| text.parse().ok()).collect();
-    Places { all, ports, owner: owner.key(), names, dns }
+    Places { all, ports, owner: owner.key(), names, dns, resolvers }
 }
 
 /// What the files of a container with these places say.
@@ -65,7 +71,11 @@ pub(crate) fn of_files(places: &Places, dns: bool) -> FileFacts {
     };
     let host_gateway = gateways(false).next().or_else(|| gateways(true).next());
     // netd knows every network that the asker is on by its source address, so one is enough.
-    let nameservers = if dns { host_gateway.into_iter().collect() } else { Vec::new() };
+    let nameservers = match host_gateway {
+        Some(gateway) if dns => vec![gateway],
+        _ if places.dns.is_empty() => places.resolvers.clone(),
+        _ => Vec::new(),
+    };
     FileFacts {
         addresses: places.all.iter().flat_map(|(endpoint, _)| endpoint.addresses()).collect(),
         nameservers,

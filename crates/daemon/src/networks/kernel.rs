@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use gantry_linux::Errno;
 use gantry_network::netd::{self, Ruleset};
-use gantry_network::nftables::{PortForward, base};
+use gantry_network::nftables::{PortForward, base, owned_by};
 use gantry_network::{Bridge, Host, Interface, Netns, NetworkError, Route};
-use gantry_types::{EndpointId, InterfaceName};
+use gantry_types::{EndpointId, InterfaceName, Protocol, PublishedPort};
 
 use super::Networks;
 use super::parent::child_mode;
@@ -31,13 +31,19 @@ const DNS_PORT: u16 = 53;
 impl Networks {
     /// Gives a namespace a link on each network, and tells netd and the table.
     pub(crate) fn connect_all(&self, places: &Places, netns: &mut Netns) -> Result<(), Error> {
-        for (endpoint, network) in &places.all {
-            self.attach(places, endpoint, network, netns, true)?;
-        }
+        self.attach_all(places, netns)?;
         self.tell_all(None, places)
     }
 
-    /// Gives a namespace a link on one network, with the default routes that lead through it or without.
+    /// Gives a namespace a link on each network whose links are made here.
+    pub(crate) fn attach_all(&self, places: &Places, netns: &mut Netns) -> Result<(), Error> {
+        let mut places_and_networks = places.all.iter();
+        places_and_networks
+            .try_for_each(|(endpoint, network)| self.attach(places, endpoint, network, netns, true))
+    }
+
+    /// Gives a namespace a link on one network, with the default routes that lead through it or without. Those of
+    /// drivers are made by [`super::foreign`].
     pub(crate) fn attach(
         &self,
         places: &Places,
@@ -46,6 +52,9 @@ impl Networks {
         netns: &mut Netns,
         with_routes: bool,
     ) -> Result<(), Error> {
+        if network.is_foreign() {
+            return Ok(());
+        }
         let mut interface = places.interface(endpoint, network);
         if !with_routes {
             interface.routes.clear();
@@ -95,7 +104,11 @@ impl Networks {
     /// Ends the flows of places that are no more, and of ports that lead elsewhere now: those that stand would go
     /// on, and whoever goes on sending UDP would never reach those who have the address or the port next.
     fn forget_flows(&self, before: Option<&Places>, now: &Places) -> Result<(), Error> {
-        let Some(before) = before else { return Ok(()) };
+        let Some(before) = before else {
+            // A connection of TCP would not have lasted without anybody to answer; UDP needs nobody.
+            let lasting = |port: &&PublishedPort| port.protocol != Protocol::Tcp;
+            return self.forget_flows_to(now, now.ports.iter().filter(lasting));
+        };
         for (endpoint, _) in &before.all {
             if !now.all.iter().any(|(other, _)| other.id == endpoint.id) {
                 for address in endpoint.addresses() {
@@ -103,14 +116,18 @@ impl Networks {
                 }
             }
         }
-        self.forget_flows_to(before, now)?;
+        self.forget_flows_to(before, before.ports.iter().filter(|port| !now.ports.contains(port)))?;
         // A client that was sending before its port was published has a flow that leads to the host itself.
-        self.forget_flows_to(now, before)
+        self.forget_flows_to(now, now.ports.iter().filter(|port| !before.ports.contains(port)))
     }
 
-    /// Ends the flows to the ports that the one has and the other has not.
-    fn forget_flows_to(&self, places: &Places, other: &Places) -> Result<(), Error> {
-        for port in places.ports.iter().filter(|port| !other.ports.contains(port)) {
+    /// Ends the flows to ports of these places.
+    fn forget_flows_to<'a>(
+        &self,
+        places: &Places,
+        ports: impl Iterator<Item = &'a PublishedPort>,
+    ) -> Result<(), Error> {
+        for port in ports {
             let Some(ports) = port.host_ports else { continue };
             for number in (ports.first()..=ports.last()).take(FLOWS_PORTS_MAX) {
                 for ipv6 in [false, true] {
@@ -157,6 +174,9 @@ impl Networks {
         network: &NetworkRecord,
         netns: &mut Netns,
     ) -> Result<(), Error> {
+        if network.is_foreign() {
+            return Ok(());
+        }
         if network.bridge.is_none() {
             return Ok(netns.remove_link(&endpoint.interface)?);
         }
@@ -205,8 +225,10 @@ impl Networks {
     pub(super) fn prepare(&self, ipv6: bool) -> Result<(), Error> {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if !*prepared {
-            if self.folder.ruleset()?.is_none() {
-                self.folder.write_ruleset(&Ruleset { rules: base() })?;
+            let mark = self.claim()?;
+            let ruleset = Ruleset { rules: [base(), owned_by(&mark)].concat() };
+            if self.folder.ruleset()?.is_none_or(|known| known != ruleset) {
+                self.folder.write_ruleset(&ruleset)?;
             }
             self.load_everything()?;
             *prepared = true;
@@ -276,16 +298,12 @@ fn port_names(id: &EndpointId) -> impl Iterator<Item = InterfaceName> + use<> {
 }
 
 /// Tries again while the link of the run before may be in the way: the kernel takes a namespace that ended away in its
-/// own time, and until then a second link of the same hardware address is refused (EADDRINUSE), or, seldom, the new
-/// one is not found at once (ENODEV).
+/// own time, and until then a second link of the same hardware address on one parent is refused (EADDRINUSE).
 fn patiently(mut attach: impl FnMut() -> Result<(), NetworkError>) -> Result<(), NetworkError> {
     let began = clock::monotonic();
     loop {
         match attach() {
-            Err(error)
-                if matches!(error.errno(), Some(Errno::ADDRINUSE | Errno::NODEV))
-                    && began.elapsed() < LEFTOVER_WAIT_MAX =>
-            {
+            Err(error) if error.errno() == Some(Errno::ADDRINUSE) && began.elapsed() < LEFTOVER_WAIT_MAX => {
                 std::thread::sleep(LEFTOVER_LOOK);
             }
             other => return other,

@@ -25,6 +25,8 @@ pub(crate) struct Places {
     pub names: Vec<String>,
     /// Whom netd asks for it instead of the host's resolvers.
     pub dns: Vec<IpAddr>,
+    /// Whom drivers say it is to ask.
+    pub resolvers: Vec<IpAddr>,
 }
 
 impl Places {
@@ -52,6 +54,29 @@ impl Places {
                 .iter()
                 .find(|place| can(place) && !place.1.options.internal && gateway_of(&place.1, ipv6).is_some())
         })
+    }
+
+    /// Whether published ports are this place's driver's to lead: its network is the first that can, and no bridge
+    /// does.
+    pub(super) fn is_foreign_way_in(&self, endpoint: &EndpointId) -> bool {
+        self.foreign_way_in().is_some_and(|(record, _)| record.id == *endpoint)
+    }
+
+    /// Whether published ports are a driver's to lead.
+    pub(crate) fn has_foreign_way_in(&self) -> bool {
+        self.foreign_way_in().is_some()
+    }
+
+    fn foreign_way_in(&self) -> Option<&(EndpointRecord, NetworkRecord)> {
+        if self.way_in(false).or_else(|| self.way_in(true)).is_some() {
+            return None;
+        }
+        self.all.iter().find(|(_, network)| network.is_foreign() && network.has_way_in())
+    }
+
+    /// Whether some links are a driver's to make.
+    pub(crate) fn has_foreign(&self) -> bool {
+        self.all.iter().any(|(_, network)| network.is_foreign())
     }
 
     pub(super) fn forwards(&self, endpoint: &EndpointId) -> Vec<PortForward> {

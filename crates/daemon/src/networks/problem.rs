@@ -57,8 +57,15 @@ pub(crate) enum NetworkProblem {
     SandboxNotFound { text: String, namespace: String },
     #[error("sandbox {id} is used by container {container}")]
     SandboxInUse { id: String, container: String },
+    #[error("the networks of this network namespace are another daemon's{}", by(holder))]
+    NamespaceTaken { holder: Option<String> },
     #[error("a network namespace cannot be {action}")]
     NamespaceFile { action: &'static str, source: std::io::Error },
+}
+
+/// Whose it is, where it says so.
+fn by(holder: &Option<String>) -> String {
+    holder.as_ref().map(|holder| format!(": {holder}")).unwrap_or_default()
 }
 
 impl NetworkProblem {
@@ -89,6 +96,7 @@ impl NetworkProblem {
             }
             Self::SandboxNotFound { .. } => (Class::NotFound, "SANDBOX_NOT_FOUND"),
             Self::SandboxInUse { .. } => (Class::FailedPrecondition, "SANDBOX_IN_USE"),
+            Self::NamespaceTaken { .. } => (Class::FailedPrecondition, "NETWORK_NAMESPACE_TAKEN"),
             Self::NamespaceFile { .. } => (Class::Internal, "NETWORK_NAMESPACE"),
         }
     }
@@ -127,6 +135,7 @@ impl Classified for NetworkProblem {
             | Self::PortsExhausted { .. }
             | Self::NoWayIn { .. }
             | Self::Shared { .. }
+            | Self::NamespaceTaken { .. }
             | Self::NamespaceFile { .. } => return None,
         };
         Some(Resource { kind, name })
@@ -159,6 +168,11 @@ impl Classified for NetworkProblem {
             Self::PeerNotRunning { name } => format!("start it first: `gantry start {name}`"),
             Self::SandboxInUse { container, .. } => {
                 format!("remove the container first: `gantry rm {container}`")
+            }
+            Self::NamespaceTaken { .. } => {
+                "one daemon has the bridges and the nftables table of a network namespace: run this one in a namespace \
+                 of its own (`ip netns add NAME`, `ip netns exec NAME gantryd`), or stop and empty the other"
+                    .into()
             }
             Self::SubnetTooSmall { .. }
             | Self::LinkTaken { .. }

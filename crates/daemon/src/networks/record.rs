@@ -11,6 +11,7 @@ use gantry_types::{
 };
 use ipnet::IpNet;
 
+use super::driver::Abilities;
 use super::problem::NetworkProblem;
 use super::tables::{ADDRESSES, NETWORK_NAMES, NETWORKS, NetworkRecord};
 use crate::clock;
@@ -93,7 +94,7 @@ pub(crate) fn new(namespace: Namespace, name: NetworkName, options: NetworkOptio
     let id = NetworkId::from_random(&rand::random());
     let bridge = match options.driver {
         NetworkDriver::Bridge => Some(options.bridge.name.clone().unwrap_or_else(|| link_name(&id))),
-        NetworkDriver::Macvlan | NetworkDriver::Ipvlan => None,
+        NetworkDriver::Macvlan | NetworkDriver::Ipvlan | NetworkDriver::Cni | NetworkDriver::External => None,
     };
     NetworkRecord {
         namespace,
@@ -102,6 +103,7 @@ pub(crate) fn new(namespace: Namespace, name: NetworkName, options: NetworkOptio
         options,
         bridge,
         is_default: false,
+        abilities: Abilities::default(),
         created_unix_ns: clock::unix_ns(),
     }
 }
@@ -119,6 +121,7 @@ pub(crate) fn new_default(config: &config::Networks) -> NetworkRecord {
         },
         bridge: Some(DEFAULT_BRIDGE.parse().expect("it is a link's name")),
         is_default: true,
+        abilities: Abilities::default(),
         created_unix_ns: clock::unix_ns(),
     }
 }
@@ -173,6 +176,9 @@ fn fill_in(
     taken: &[(IpNet, String)],
 ) -> Result<(), NetworkProblem> {
     let options = &mut record.options;
+    if options.driver.is_foreign() {
+        return Ok(());
+    }
     // A network on a host link lives in that link's subnet, which the host has a route to.
     let own = options.driver == NetworkDriver::Bridge;
     let prefixes: Vec<IpNet> = taken.iter().map(|(prefix, _)| *prefix).collect();

@@ -2,9 +2,10 @@
 //! `<state>/netns/<id>`, which is the one thing of Gantry's in the host's mount table, one line for each sandbox.
 //! After a reboot a sandbox is made again when it is next used.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,13 +14,18 @@ use gantry_types::SandboxId;
 
 use super::facts;
 use super::problem::NetworkProblem;
-use super::tables::SandboxRecord;
+use super::tables::{Owner, SandboxRecord};
 use crate::assemble::Daemon;
-use crate::error::Error;
+use crate::error::{Chain, Error};
 
 /// Where a sandbox's namespace is.
 pub(crate) fn path(state: &Path, id: &SandboxId) -> PathBuf {
-    folder(state).join(id.as_str())
+    path_of(state, id.as_str())
+}
+
+/// Where an owner's namespace is pinned, when it is.
+pub(super) fn path_of(state: &Path, owner: &str) -> PathBuf {
+    folder(state).join(owner)
 }
 
 fn folder(state: &Path) -> PathBuf {
@@ -34,20 +40,41 @@ impl Daemon {
             return self.blocking.run(move || Ok(File::open(&path).map_err(failed("opened"))?.into())).await;
         }
         let mut netns = self.take_namespace().await?;
-        let (daemon, record) = (Arc::clone(self), record.clone());
-        self.blocking
-            .run(move || {
-                let places = facts::of_sandbox(&daemon.store, &record);
+        let places = facts::of_sandbox(&self.store, record);
+        let daemon = Arc::clone(self);
+        if !places.has_foreign() {
+            let work = move || {
                 daemon.networks.connect_all(&places, &mut netns)?;
                 let descriptor = netns.into_descriptor();
-                pin(&descriptor, &path)?;
+                pin_anew(&descriptor, &path)?;
                 Ok(descriptor)
-            })
-            .await
+            };
+            return self.blocking.run(work).await;
+        }
+        let work = move || {
+            daemon.networks.attach_all(&places, &mut netns)?;
+            let descriptor = netns.into_descriptor();
+            pin_anew(&descriptor, &path)?;
+            Ok::<_, Error>((places, descriptor))
+        };
+        let (places, descriptor) = self.blocking.run(work).await?;
+        let joined = self.join_all(&places, descriptor.as_fd()).await;
+        let (daemon, record) = (Arc::clone(self), record.clone());
+        let tell = move || {
+            joined?;
+            daemon.networks.tell_all(None, &facts::of_sandbox(&daemon.store, &record))?;
+            Ok(descriptor)
+        };
+        self.blocking.run(tell).await
     }
 
     /// Takes the sandbox's namespace away, and with it its links.
     pub(crate) async fn close_sandbox(self: &Arc<Self>, record: &SandboxRecord) -> Result<(), Error> {
+        let owner = Owner::Sandbox(record.namespace.clone(), record.id.clone());
+        if let Err(error) = self.leave_all(&owner, None).await {
+            // It is tried again when the daemon starts, or the network is to be removed.
+            tracing::warn!(error = %Chain(&error), id = record.id.short(), "a sandbox's link is still its driver's");
+        }
         let (daemon, record) = (Arc::clone(self), record.clone());
         self.blocking
             .run(move || {
@@ -58,8 +85,13 @@ impl Daemon {
     }
 }
 
-/// Takes away pinned namespaces that are nobody's. Answers those that are there.
-pub(crate) fn sweep(state: &Path, known: impl Fn(&SandboxId) -> bool) -> Result<Vec<SandboxId>, Error> {
+/// Takes away pinned namespaces that are nobody's; those of `kept` owners are drivers' to let go. Answers the sandboxes
+/// that are there.
+pub(crate) fn sweep(
+    state: &Path,
+    known: impl Fn(&SandboxId) -> bool,
+    kept: &HashSet<String>,
+) -> Result<Vec<SandboxId>, Error> {
     let entries = match std::fs::read_dir(folder(state)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -70,6 +102,7 @@ pub(crate) fn sweep(state: &Path, known: impl Fn(&SandboxId) -> bool) -> Result<
         let id = entry.file_name().to_str().and_then(|name| name.parse::<SandboxId>().ok());
         match id {
             Some(id) if known(&id) && is_namespace(&entry.path()) => alive.push(id),
+            Some(id) if kept.contains(id.as_str()) => {}
             Some(_) | None => unpin(&entry.path())?,
         }
     }
@@ -83,6 +116,20 @@ pub(crate) fn is_namespace(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|statfs| statfs.f_type == NSFS_MAGIC)
 }
 
+/// Pins a namespace, in the place of another that may be pinned there.
+pub(super) fn pin_anew(netns: &OwnedFd, path: &Path) -> Result<(), Error> {
+    if is_namespace(path) {
+        let inode = |stat: rustix::io::Result<rustix::fs::Stat>| {
+            stat.map(|stat| (stat.st_dev, stat.st_ino)).map_err(|errno| failed("looked at")(errno.into()))
+        };
+        if inode(rustix::fs::fstat(netns))? == inode(rustix::fs::stat(path))? {
+            return Ok(());
+        }
+        unpin(path)?;
+    }
+    pin(netns, path)
+}
+
 fn pin(netns: &OwnedFd, path: &Path) -> Result<(), Error> {
     if let Some(parent) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed("pinned"))?;
@@ -93,7 +140,8 @@ fn pin(netns: &OwnedFd, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn unpin(path: &Path) -> Result<(), Error> {
+/// Lets a namespace end with those who use it; nothing to do when none is pinned.
+pub(super) fn unpin(path: &Path) -> Result<(), Error> {
     match rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH) {
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(failed("released")(errno.into()).into()),

@@ -10,7 +10,7 @@ use gantry_types::{InterfaceName, NetworkId};
 
 use super::Networks;
 use super::tables::NETWORKS;
-use crate::error::Error;
+use crate::error::{Chain, Error};
 
 impl Networks {
     /// Takes away everything but what `alive` endpoints (by id) and recorded networks need. Nothing happens
@@ -23,6 +23,10 @@ impl Networks {
         mend: impl FnOnce(&HashSet<String>),
     ) -> Result<(), Error> {
         if self.folder().ruleset()?.is_none() {
+            return Ok(());
+        }
+        if let Err(error) = self.claim() {
+            tracing::error!(error = %Chain(&error), "networks are left as they are");
             return Ok(());
         }
         let mut gone = self.folder().endpoint_ids()?;

@@ -7,11 +7,13 @@
 //! networks       id                              NetworkRecord
 //! network_names  (namespace, name)               NetworkId
 //! endpoints      (owner's id, network)           EndpointRecord
-//! addresses      (network, address)              owner's id
+//! addresses      (network, address)              owner's id; by the place's id where addresses are a driver's
 //! published      owner's id                      its PublishedPorts, with numbers
 //! host_ports     (protocol, first, host address) HostPortRow
 //! sandboxes      (namespace, id)                 SandboxRecord
 //! ```
+//!
+//! What drivers were asked for is in [`super::attachment`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -21,6 +23,8 @@ use gantry_types::{
     NetworkName, NetworkOptions, PortRange, PublishedPort, SandboxId,
 };
 use serde::{Deserialize, Serialize};
+
+use super::driver::Abilities;
 
 pub(crate) const NETWORKS: Table<NetworkId, NetworkRecord> = Table::new("networks");
 pub(crate) const NETWORK_NAMES: Table<(Namespace, NetworkName), NetworkId> = Table::new("network_names");
@@ -41,7 +45,22 @@ pub(crate) struct NetworkRecord {
     /// The bridge's name; `None` for networks on a host link.
     pub bridge: Option<InterfaceName>,
     pub is_default: bool,
+    /// What its driver can do, where the links are a driver's.
+    #[serde(default)]
+    pub abilities: Abilities,
     pub created_unix_ns: i64,
+}
+
+impl NetworkRecord {
+    /// Whether links and addresses are a driver's to make.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.options.driver.is_foreign()
+    }
+
+    /// Whether ports of the host can lead to its places.
+    pub(crate) fn has_way_in(&self) -> bool {
+        !self.options.internal && (self.bridge.is_some() || self.abilities.ports)
+    }
 }
 
 /// Who has a place.

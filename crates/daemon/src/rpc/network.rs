@@ -1,6 +1,7 @@
 //! Networks, places on them, ports and sandboxes as the API tells them.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use gantry_api::convert::timestamp;
 use gantry_api::networks::v1::{Endpoint, EndpointCounters, Network, PublishedPort, Sandbox};
@@ -9,13 +10,16 @@ use gantry_types::{Namespace, NetworkId};
 use ipnet::IpNet;
 
 use super::{Service, list};
-use crate::error::Error;
+use crate::error::{Chain, Error};
 use crate::networks::places::{Places, gateway_of};
 use crate::networks::tables::{
     ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord, Owner, SANDBOXES, SandboxRecord,
 };
-use crate::networks::{NetworkProblem, address, facts, port, record, sandbox};
+use crate::networks::{NetworkProblem, address, attachment, facts, port, record, sandbox};
 use crate::tables::{CONTAINERS, ContainerRecord};
+
+/// How long drivers may take to look at all links of a network.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What lists of networks can be filtered by.
 pub(super) const FIELDS: [&str; 5] = ["id", "name", "driver", "internal", "labels."];
@@ -55,6 +59,21 @@ impl Service {
             network.endpoints.sort_by(|a, b| (&a.container_name, &a.id).cmp(&(&b.container_name, &b.id)));
         }
         Ok(network)
+    }
+
+    /// Asks a network's driver what is wrong with each place's link.
+    pub(super) async fn check_links(&self, record: &NetworkRecord, network: &mut Network) {
+        let deadline = tokio::time::Instant::now() + CHECK_TIMEOUT;
+        for endpoint in network.endpoints.iter_mut().filter(|endpoint| endpoint.connected) {
+            let owner =
+                if endpoint.container_id.is_empty() { &endpoint.sandbox_id } else { &endpoint.container_id };
+            let checked = tokio::time::timeout_at(deadline, self.daemon.check_link(owner, record)).await;
+            endpoint.problem = match checked {
+                Ok(Ok(())) => String::new(),
+                Ok(Err(error)) => Chain(&error).to_string(),
+                Err(_) => "its driver did not answer in time".to_owned(),
+            };
+        }
     }
 
     /// A container's places.
@@ -115,6 +134,8 @@ impl Service {
             }
         };
         let gateway = |ipv6| gateway_of(network, ipv6).map(|address| address.to_string()).unwrap_or_default();
+        // A driver's addresses are in its own row, with the gateways that it told.
+        let made = self.daemon.store.view(|tx| attachment::made(tx, endpoint));
         let mut message = Endpoint {
             id: endpoint.id.to_string(),
             network_id: network.id.to_string(),
@@ -145,6 +166,15 @@ impl Service {
             }
         }
         message.names.extend(endpoint.options.aliases.iter().cloned());
+        if network.is_foreign() {
+            let text = |value: Option<String>| value.unwrap_or_default();
+            let made = made.unwrap_or_default();
+            let address = |ipv6| text(made.address(ipv6).map(|net| net.to_string()));
+            let gateway = |ipv6| text(made.gateway(ipv6).map(|address| address.to_string()));
+            (message.ipv4, message.ipv6) = (address(false), address(true));
+            (message.ipv4_gateway, message.ipv6_gateway) = (gateway(false), gateway(true));
+            message.mac = text(made.mac.map(|mac| mac.to_string()));
+        }
         message
     }
 }
@@ -185,6 +215,10 @@ pub(super) fn values_of<'a>(network: &'a Network, field: &str) -> Vec<Cow<'a, st
         "name" => vec![Cow::Borrowed(&*network.name)],
         "driver" => {
             let driver = network.options.as_ref().map(|options| match options.driver() {
+                gantry_api::networks::v1::NetworkDriver::Cni => "cni",
+                gantry_api::networks::v1::NetworkDriver::External => {
+                    options.external.as_ref().map_or("external", |external| &external.driver)
+                }
                 gantry_api::networks::v1::NetworkDriver::Macvlan => "macvlan",
                 gantry_api::networks::v1::NetworkDriver::Ipvlan => "ipvlan",
                 gantry_api::networks::v1::NetworkDriver::Unspecified

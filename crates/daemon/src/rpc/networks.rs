@@ -105,8 +105,11 @@ impl NetworkService for Service {
         let request = request.into_inner();
         let namespace = convert::namespace(&request.namespace)?;
         let found = self.network(&namespace, convert::identifier("network", &request.network)?)?;
-        let service = self.clone();
-        let network = self.daemon.blocking.run(move || service.network_message(&found.id, true)).await?;
+        let (service, id) = (self.clone(), found.id.clone());
+        let mut network = self.daemon.blocking.run(move || service.network_message(&id, true)).await?;
+        if found.is_foreign() {
+            self.check_links(&found, &mut network).await;
+        }
         Ok(Response::new(GetNetworkResponse { network: Some(network) }))
     }
 

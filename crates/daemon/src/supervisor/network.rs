@@ -3,7 +3,7 @@
 //! order: rows first, then the kernel, and back again when the kernel refuses.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use gantry_network::Netns;
@@ -66,19 +66,36 @@ impl Daemon {
         }
     }
 
-    /// Gives the namespace its links. Beside the shim's launch.
+    /// Gives the namespace its links. Beside the shim's launch. Tells whether drivers gave it addresses that the
+    /// container's files do not have yet.
     pub(super) async fn connect_network(
         self: &Arc<Self>,
         record: &ContainerRecord,
         netns: Option<Netns>,
-    ) -> Result<(), Error> {
-        let Some(mut netns) = netns else { return Ok(()) };
+    ) -> Result<bool, Error> {
+        let Some(mut netns) = netns else { return Ok(false) };
         let places = facts::of_container(&self.store, record);
         if places.all.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let daemon = Arc::clone(self);
-        self.blocking.run(move || daemon.networks.connect_all(&places, &mut netns)).await
+        if !places.has_foreign() {
+            let connect = move || daemon.networks.connect_all(&places, &mut netns).map(|()| false);
+            return self.blocking.run(connect).await;
+        }
+        // Drivers last: what they make has to be undone by them.
+        let attach = move || daemon.networks.attach_all(&places, &mut netns).map(|()| (places, netns));
+        let (places, netns) = self.blocking.run(attach).await?;
+        self.join_all(&places, netns.descriptor()).await?;
+        let (daemon, record) = (Arc::clone(self), record.clone());
+        let tell = move || daemon.networks.tell_all(None, &facts::of_container(&daemon.store, &record));
+        self.blocking.run(tell).await.map(|()| true)
+    }
+
+    /// Writes the container's files again.
+    pub(super) async fn rewrite_files(self: &Arc<Self>, record: &Arc<ContainerRecord>) -> Result<(), Error> {
+        let (daemon, record) = (Arc::clone(self), Arc::clone(record));
+        self.blocking.run(move || daemon.write_files(&record)).await
     }
 
     /// Writes the container's hosts, host name and resolver files, into those that are there.
@@ -111,6 +128,10 @@ impl Supervisor {
     /// Takes what the kernel and netd have of the container's places. The addresses stay its own.
     pub(super) async fn forget_network(&self) -> Result<(), Error> {
         let places = facts::of_container(&self.daemon.store, &self.record);
+        if let Err(error) = self.daemon.leave_all(&self.owner(), None).await {
+            // It is tried again before the next start, when the daemon starts, or the network is to be removed.
+            tracing::warn!(error = %crate::error::Chain(&error), "a link is still its driver's");
+        }
         if places.all.is_empty() {
             return Ok(());
         }
@@ -142,13 +163,16 @@ impl Supervisor {
             Ok::<_, Error>(endpoint)
         })?;
         self.daemon.durable(commit).await?;
-        let attached = {
-            let (endpoint, network) = (endpoint.clone(), network.clone());
-            self.change(before, move |daemon, before, now, netns| {
-                daemon.networks.attach(now, &endpoint, &network, netns, false)?;
-                Networks::move_routes(before, now, netns)
-            })
-            .await
+        let attached = match self.join(&endpoint, &network).await {
+            Ok(()) => {
+                let (endpoint, network) = (endpoint.clone(), network.clone());
+                self.change(before, move |daemon, before, now, netns| {
+                    daemon.networks.attach(now, &endpoint, &network, netns, false)?;
+                    Networks::move_routes(before, now, netns)
+                })
+                .await
+            }
+            Err(error) => Err(error),
         };
         self.daemon.events.publish(&self.daemon.store);
         if let Err(error) = attached {
@@ -158,11 +182,12 @@ impl Supervisor {
                 Ok::<_, Error>(())
             })?;
             commit.lazily();
+            let left = self.daemon.leave_all(&owner, Some(&network.id)).await;
             let undone = self.change(with, move |daemon, before, now, netns| {
                 daemon.networks.detach(&endpoint, &network, netns)?;
                 Networks::move_routes(before, now, netns)
             });
-            if let Err(error) = undone.await {
+            if let Err(error) = undone.await.and(left) {
                 tracing::warn!(error = %crate::error::Chain(&error), "a refused connection left something behind");
             }
             return Err(error);
@@ -185,11 +210,23 @@ impl Supervisor {
         })?;
         self.daemon.durable(commit).await?;
         self.daemon.events.publish(&self.daemon.store);
-        self.change(before, move |daemon, before, now, netns| {
+        let left = self.daemon.leave_all(&self.owner(), Some(&network.id)).await;
+        let changed = self.change(before, move |daemon, before, now, netns| {
             daemon.networks.detach(&endpoint, &network, netns)?;
             Networks::move_routes(before, now, netns)
-        })
-        .await
+        });
+        changed.await.and(left)
+    }
+
+    /// Has a driver make a link in the running container, if the network has one.
+    async fn join(&self, endpoint: &EndpointRecord, network: &NetworkRecord) -> Result<(), Error> {
+        if !network.is_foreign() || !self.is_connected() {
+            return Ok(());
+        }
+        let path = facts::namespace_of(self.status.pid);
+        let failed = |source| Error::Io { action: "open the container's network namespace", source };
+        let netns = self.daemon.blocking.run(move || File::open(path)).await.map_err(failed)?;
+        self.daemon.join(&self.places(), endpoint, network, netns.as_fd()).await
     }
 
     /// Publishes ports and takes others back, all or none.
@@ -201,6 +238,10 @@ impl Supervisor {
         self.check_own_network()?;
         let owner = self.owner();
         let before = self.places();
+        if self.is_connected() && before.has_foreign_way_in() {
+            let why = "the driver of the container's network is told of ports when the container starts: stop it first";
+            return Err(NetworkProblem::NoWayIn { why }.into());
+        }
         let (ports, commit) = self.daemon.store.transaction(|tx| {
             port::give_back(tx, &owner, &remove)?;
             attach_network::publish(tx, &owner, &add, None)?;

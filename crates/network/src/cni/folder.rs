@@ -62,7 +62,10 @@ mod tests {
         let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).expect("write");
         write("10-bad.conflist", "{");
         write("20-lan.conf", r#"{"name": "lan", "cniVersion": "1.0.0", "type": "ptp"}"#);
-        write("30-lan.conflist", r#"{"name": "lan", "cniVersion": "1.0.0", "plugins": [{"type": "bridge"}]}"#);
+        write(
+            "30-lan.conflist",
+            r#"{"name": "lan", "cniVersion": "1.0.0", "plugins": [{"type": "bridge"}]}"#,
+        );
         write("40-other.txt", r#"{"name": "other", "type": "ptp"}"#);
         let folders = [folder.path().join("missing"), folder.path().to_owned()];
         assert!(String::from_utf8_lossy(&find(&folders, "lan").expect("found")).contains("ptp"));

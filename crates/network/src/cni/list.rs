@@ -133,7 +133,8 @@ impl CniList {
 
     /// The plugins that are in none of the folders.
     pub fn missing(&self, folders: &[PathBuf]) -> Option<PluginName> {
-        let is_there = |plugin: &PluginName| folders.iter().any(|folder| folder.join(plugin.as_str()).is_file());
+        let is_there =
+            |plugin: &PluginName| folders.iter().any(|folder| folder.join(plugin.as_str()).is_file());
         self.plugins.iter().map(|(plugin, _)| plugin).find(|plugin| !is_there(plugin)).cloned()
     }
 
@@ -222,8 +223,8 @@ mod tests {
     #[test]
     fn a_name_that_is_a_path_is_refused() {
         for kind in ["", "../x", "a/b", "/bin/sh", ".", "..", ".hidden", "-x", "a\0", "a b"] {
-            let text =
-                serde_json::json!({"name": "n", "cniVersion": "1.0.0", "plugins": [{"type": kind}]}).to_string();
+            let text = serde_json::json!({"name": "n", "cniVersion": "1.0.0", "plugins": [{"type": kind}]})
+                .to_string();
             assert!(
                 matches!(CniList::parse(text.as_bytes()), Err(CniError::Configuration { .. })),
                 "{kind:?}"

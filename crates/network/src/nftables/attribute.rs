@@ -19,6 +19,7 @@ pub(crate) enum Verb {
     NewTable = 0,
     DeleteTable = 2,
     NewChain = 3,
+    GetChain = 4,
     NewRule = 6,
     NewSet = 9,
     NewElements = 12,

@@ -2,7 +2,7 @@
 //! else's tables change.
 
 use gantry_network::Netns;
-use gantry_network::nftables::{NetworkRules, PortForward, base};
+use gantry_network::nftables::{NetworkRules, PortForward, base, owned_by};
 use gantry_types::{PortRange, Protocol};
 use serde_json::Value;
 
@@ -97,6 +97,21 @@ fn what_is_loaded_is_what_nft_reads_from_the_reference() {
             assert_eq!(sorted(ours), sorted(theirs));
         }
         assert_eq!(ours.len(), theirs.len());
+    });
+}
+
+#[test]
+fn a_table_says_whose_it_is() {
+    on_stage(|stage| {
+        assert_eq!(stage.host.rules_owner().expect("no table"), None);
+        let long = "x".repeat(300);
+        for (owner, read) in [("0123 /run/gantry", "0123 /run/gantry"), (&long, &long[..127])] {
+            let parts = [base(), owned_by(owner)];
+            stage.host.load_rules(parts.iter().map(Vec::as_slice)).expect("loaded");
+            assert_eq!(stage.host.rules_owner().expect("read").as_deref(), Some(read));
+        }
+        stage.host.load_rules([base().as_slice()]).expect("loaded");
+        assert_eq!(stage.host.rules_owner().expect("nobody's"), None);
     });
 }
 

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use gantry_api::networks::v1::{
-    BridgeOptions, CreateNetworkRequest, NetworkDriver, NetworkOptions, ParentMode, ParentOptions, Subnet,
+    BridgeOptions, CniOptions, CreateNetworkRequest, ExternalOptions, NetworkDriver, NetworkOptions,
+    ParentMode, ParentOptions, Subnet,
 };
 
 use crate::failure::Failure;
@@ -13,9 +14,9 @@ use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What makes it: bridge, macvlan or ipvlan
-    #[arg(short, long, value_enum, default_value_t = Driver::Bridge)]
-    driver: Driver,
+    /// What makes it: bridge, macvlan, ipvlan, cni or a driver that the daemon's configuration names
+    #[arg(short, long, default_value = "bridge")]
+    driver: String,
     /// Subnet, at most one of each family; left out, a free one
     #[arg(long, value_name = "PREFIX")]
     subnet: Vec<String>,
@@ -40,23 +41,14 @@ pub(super) struct Args {
     /// Set a label
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = loose)]
     label: Vec<(String, String)>,
-    /// Option, by its own name or docker's: icc, masquerade, bridge, host-address, parent, mode, mtu
+    /// Option, by its own name or docker's: icc, masquerade, bridge, host-address, parent, mode, mtu; config or name
+    /// for cni; what a driver of others takes
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = strict)]
     opt: Vec<(String, String)>,
     /// Accepted for docker's sake: every container can connect
     #[arg(long, hide = true)]
     attachable: bool,
     name: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Driver {
-    /// A Linux bridge.
-    Bridge,
-    /// Links on a host link, by hardware address.
-    Macvlan,
-    /// Links on a host link, sharing its hardware address.
-    Ipvlan,
 }
 
 pub(super) async fn run(args: Args, session: &Session) -> Result<ExitCode, Failure> {
@@ -74,11 +66,14 @@ pub(super) async fn run(args: Args, session: &Session) -> Result<ExitCode, Failu
 
 impl Args {
     fn options(&self) -> Result<NetworkOptions, Failure> {
-        let driver = match self.driver {
-            Driver::Bridge => NetworkDriver::Bridge,
-            Driver::Macvlan => NetworkDriver::Macvlan,
-            Driver::Ipvlan => NetworkDriver::Ipvlan,
+        let driver = match self.driver.as_str() {
+            "bridge" => NetworkDriver::Bridge,
+            "macvlan" => NetworkDriver::Macvlan,
+            "ipvlan" => NetworkDriver::Ipvlan,
+            "cni" => NetworkDriver::Cni,
+            _ => NetworkDriver::External,
         };
+        let external = ExternalOptions { driver: self.driver.clone(), ..ExternalOptions::default() };
         let mut options = NetworkOptions {
             driver: driver.into(),
             no_ipv4: self.no_ipv4,
@@ -86,8 +81,11 @@ impl Args {
             subnets: self.subnets()?,
             internal: self.internal,
             mtu: self.mtu,
-            bridge: Some(BridgeOptions::default()),
-            parent: (self.driver != Driver::Bridge).then(ParentOptions::default),
+            bridge: (driver == NetworkDriver::Bridge).then(BridgeOptions::default),
+            parent: matches!(driver, NetworkDriver::Macvlan | NetworkDriver::Ipvlan)
+                .then(ParentOptions::default),
+            cni: (driver == NetworkDriver::Cni).then(CniOptions::default),
+            external: (driver == NetworkDriver::External).then_some(external),
         };
         for (key, value) in &self.opt {
             apply(&mut options, key, value)?;
@@ -132,6 +130,13 @@ fn apply(options: &mut NetworkOptions, key: &str, value: &str) -> Result<(), Fai
         "false" | "0" | "no" => Ok(false),
         _ => Err(Failure::new(format!("--opt {key} is true or false, not {value:?}"))),
     };
+    if let Some(external) = &mut options.external {
+        external.options.insert(key.to_owned(), value.to_owned());
+        return Ok(());
+    }
+    if let Some(cni) = &mut options.cni {
+        return cni_option(cni, key, value);
+    }
     let bridge = options.bridge.get_or_insert_default();
     match key {
         "icc" | "com.docker.network.bridge.enable_icc" => bridge.isolated_endpoints = !flag()?,
@@ -161,6 +166,23 @@ fn apply(options: &mut NetworkOptions, key: &str, value: &str) -> Result<(), Fai
         _ => {
             return Err(Failure::new(format!("a network has no option {key:?}"))
                 .hint("there are icc, masquerade, bridge, host-address, mtu, parent and mode"));
+        }
+    }
+    Ok(())
+}
+
+/// One `--opt` of a CNI network: a file that is read here, or the name of one that the daemon has.
+fn cni_option(options: &mut CniOptions, key: &str, value: &str) -> Result<(), Failure> {
+    match key {
+        "config" => {
+            options.configuration = std::fs::read_to_string(value)
+                .map_err(|error| Failure::new(format!("{value} cannot be read: {error}")))?;
+        }
+        "name" => value.clone_into(&mut options.name),
+        _ => {
+            return Err(Failure::new(format!("a CNI network has no option {key:?}")).hint(
+                "config=FILE gives a configuration, name=NAME one in the daemon's folders; the rest is in there",
+            ));
         }
     }
     Ok(())
