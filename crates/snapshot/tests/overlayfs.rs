@@ -31,12 +31,17 @@ fn a_container_root_takes_after_the_top_layer() {
 }
 
 #[test]
-fn an_image_without_layers_has_an_empty_lower_folder() {
+fn what_every_container_mounts_over_is_below_the_layers_and_empty() {
     let folder = tempfile::tempdir().expect("a folder");
     let driver = Overlayfs::open(&folder.path().join("overlayfs")).expect("opens");
     let rootfs = driver.create(&conformance::key("box"), &[]).expect("creates");
     assert_eq!(rootfs.lower.len(), 1);
-    assert_eq!(std::fs::read_dir(rootfs.top()).expect("lower").count(), 0);
+    for name in ["dev", "proc", "sys"] {
+        assert_eq!(std::fs::read_dir(rootfs.top().join(name)).expect("a folder").count(), 0, "{name}");
+    }
+    for name in ["etc/hostname", "etc/hosts", "etc/resolv.conf"] {
+        assert_eq!(std::fs::metadata(rootfs.top().join(name)).expect("a file").len(), 0, "{name}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use gantry_types::SnapshotKey;
 
 use super::Overlayfs;
-use super::names::EMPTY;
+use super::names::MOUNT_POINTS;
 use crate::{Rootfs, SnapshotError};
 
 impl Overlayfs {
@@ -39,11 +39,8 @@ impl Overlayfs {
 
     pub(super) fn rootfs(&self, key: &SnapshotKey, parents: &[SnapshotKey]) -> Rootfs {
         let fs = |name: &str| -> PathBuf { self.path.join(name).join("fs") };
-        let lower = if parents.is_empty() {
-            vec![self.path.join(EMPTY)]
-        } else {
-            parents.iter().rev().map(|parent| fs(parent.as_str())).collect()
-        };
+        let layers = parents.iter().rev().map(|parent| fs(parent.as_str()));
+        let lower = layers.chain([self.path.join(MOUNT_POINTS)]).collect();
         Rootfs { lower, upper: fs(key.as_str()), work: self.path.join(key.as_str()).join("work") }
     }
 

@@ -6,18 +6,22 @@
 //!     <container id>/{fs,work}     an active snapshot: upper and work folder of one overlay mount
 //!     .prep-<n>-<pid>/fs/          a layer being unpacked; renamed to <chain id> by its commit
 //!     .trash-<n>-<pid>/            renamed away, being deleted
-//!     .empty/                      the lower folder of an image without layers
+//!     .mountpoints/                below the layers of every snapshot: what is mounted over in every container
 //! ```
 //!
 //! A layer is an overlayfs lower folder as it is: whiteouts are character devices 0:0, opaque folders carry
 //! `trusted.overlay.opaque`. Names that start with a dot are the driver's; no key can start with one.
 //! Lower folders are handed out one by one (`fsconfig lowerdir+`), so the length of their paths is no limit.
 //!
+//! The mount points are lowest so that an image's own always win; an image has rarely all of them, and making them in the
+//! upper folder of each container means to copy its `/etc` up, on the disk and away from it again.
+//!
 //! [`Snapshotter`]: crate::Snapshotter
 
 mod active;
 mod group_sync;
 mod layer;
+mod mount_points;
 mod names;
 mod snapshots;
 
@@ -27,7 +31,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::Errno;
 
 use self::group_sync::GroupSync;
 use crate::SnapshotError;
@@ -53,10 +56,7 @@ impl Overlayfs {
         let path = folder.canonicalize().map_err(broken)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = open(&path, flags, Mode::empty()).map_err(|errno| broken(errno.into()))?;
-        match rustix::fs::mkdirat(&fd, names::EMPTY, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(broken(errno.into())),
-        }
+        mount_points::make(fd.as_fd()).map_err(|errno| broken(errno.into()))?;
         Ok(Self { path, folder: Arc::new(fd), sync: GroupSync::default(), counter: AtomicU64::new(0) })
     }
 

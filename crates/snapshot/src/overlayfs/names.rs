@@ -11,8 +11,8 @@ use super::Overlayfs;
 pub(super) const PREPARED: &str = ".prep-";
 /// Renamed away, being deleted.
 pub(super) const TRASH: &str = ".trash-";
-/// The lower folder of an image without layers.
-pub(super) const EMPTY: &str = ".empty";
+/// The lowest folder of every snapshot.
+pub(super) const MOUNT_POINTS: &str = ".mountpoints";
 
 impl Overlayfs {
     /// A name that nothing in the folder has: process ids may come again, but [`cleanup`] has run since.
