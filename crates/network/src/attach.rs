@@ -26,6 +26,7 @@ use crate::host::Host;
 use crate::namespace::Netns;
 use crate::netlink::route::{self, Batch};
 use crate::netlink::socket::Family;
+use crate::setting;
 
 /// A link that a namespace is to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl Host {
         interface: &Interface,
     ) -> Result<()> {
         netns.set_ipv6(interface.ipv6())?;
-        let attempt = || Attempt::MakePair { host: port.clone(), inside: interface.name.clone() };
+        let attempt = Attempt::MakePair { host: port.clone(), inside: interface.name.clone() };
         let mut inside = inside(interface, netns);
         if let Some(mac) = interface.mac {
             inside = inside.address(mac.octets().to_vec());
@@ -117,17 +118,15 @@ impl Host {
         }
         let mut pair = pair.build();
         pair.attributes.extend(ONE_QUEUE);
-        // A published port that leads back to its own container leaves by the port it came from, when
-        // br_netfilter translates on the bridge.
-        let hairpin =
-            LinkBridgePort::new(0).name(port.as_str()).hairpin(true).isolated(bridge.isolated).build();
-        let mut batch = Batch::default();
-        batch.make(Message::NewLink(pair), attempt());
-        batch.change(Message::NewLink(hairpin), Attempt::ChangeLink(port.clone()));
-        batch.change(Message::SetLink(without_ipv6(port)), Attempt::ChangeLink(port.clone()));
-        // A host without IPv6 has nothing to be told.
-        let made = self.with(Family::Route, |connection| batch.send(connection));
-        crate::bridge::tolerate(made, Errno::AFNOSUPPORT)?;
+        let mut made = Batch::default();
+        made.make(Message::NewLink(pair), attempt);
+        let mut set = Batch::default();
+        let settings = port_settings(port, bridge, interface.mtu);
+        set.change(Message::NewLink(settings), Attempt::ChangeLink(port.clone()));
+        self.with(Family::Route, |connection| {
+            made.send(connection)?;
+            set.send(connection).inspect_err(|_| drop(remove_link(connection, port)))
+        })?;
         netns.configure(interface, Some(bridge)).inspect_err(|_| drop(self.detach(port)))
     }
 
@@ -257,13 +256,20 @@ impl ChildMode {
 /// for each processor, with its folders in sysfs, and take all but one away again.
 const ONE_QUEUE: [LinkAttribute; 2] = [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
 
-/// No address of its own for a bridge's port, which never speaks for itself: otherwise each new one asks the whole
-/// network whether anybody has it, and joins its groups.
-fn without_ipv6(port: &InterfaceName) -> LinkMessage {
-    let mut message = LinkUnspec::new_with_name(port.as_str()).build();
-    let mode = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
-    message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(mode)]));
-    message
+/// The settings of a bridge's port, which it can only have once it is one. A published port that leads back to its own
+/// container leaves by the port it came from, when br_netfilter translates on the bridge. And no address of
+/// its own, for it never speaks for itself: otherwise each new one asks the whole network whether anybody has
+/// its address, and joins its groups.
+fn port_settings(port: &InterfaceName, bridge: &Bridge, mtu: Option<u32>) -> LinkMessage {
+    /// RFC 8200 5: the kernel gives links below it no IPv6 at all, and then refuses to be told how to (EAFNOSUPPORT).
+    const IPV6_MTU_MIN: u32 = 1280;
+    let mut settings =
+        LinkBridgePort::new(0).name(port.as_str()).hairpin(true).isolated(bridge.isolated).build();
+    if setting::has_ipv6() && mtu.is_none_or(|mtu| mtu >= IPV6_MTU_MIN) {
+        let mode = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
+        settings.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(mode)]));
+    }
+    settings
 }
 
 /// The end of a link that is in the namespace.

@@ -27,6 +27,11 @@ pub(crate) fn write_if_there(path: &str, value: &str) -> Result<()> {
     }
 }
 
+/// Whether the kernel has IPv6.
+pub(crate) fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
+}
+
 /// Reads a setting, without its line's end.
 pub(crate) fn read(path: &str) -> Result<String> {
     let full = Path::new("/proc/sys/net").join(path);

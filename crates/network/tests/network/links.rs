@@ -104,6 +104,22 @@ fn a_bridges_port_has_no_address_of_its_own() {
 }
 
 #[test]
+fn a_link_may_be_too_narrow_for_ipv6() {
+    on_stage(|stage| {
+        let bridge = stage.bridge("gbr12", &["10.9.12.1/24"]);
+        let mut netns = Netns::make().expect("a namespace");
+        let interface = Interface {
+            name: name("eth0"),
+            mac: None,
+            mtu: Some(1279),
+            addresses: vec![net("10.9.12.2/24")],
+            routes: Vec::new(),
+        };
+        stage.host.attach(&bridge, &name("gv12"), &mut netns, &interface).expect("attached");
+    });
+}
+
+#[test]
 fn a_link_of_another_kind_under_a_bridges_name_is_not_taken_over() {
     on_stage(|stage| {
         let spec =
