@@ -4,11 +4,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use gantry_network::Netns;
+use tokio::sync::Notify;
 
 use crate::assemble::Daemon;
 use crate::error::{Chain, Error};
+
+/// How long a start that took one has the processors and the kernel's lock of links to itself before another is made.
+const FILL_DELAY: Duration = Duration::from_millis(10);
 
 /// The namespaces.
 #[derive(Debug)]
@@ -16,24 +21,41 @@ pub(crate) struct Pool {
     ready: Mutex<Vec<Netns>>,
     size: usize,
     filling: AtomicBool,
+    /// Told when few are left, which is no time to wait.
+    low: Notify,
 }
 
 impl Pool {
     pub(crate) fn new(size: usize) -> Self {
-        Self { ready: Mutex::default(), size, filling: AtomicBool::new(false) }
+        Self { ready: Mutex::default(), size, filling: AtomicBool::new(false), low: Notify::new() }
     }
 
     fn pop(&self) -> Option<Netns> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let taken = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if self.is_low() {
+            self.low.notify_one();
+        }
+        taken
+    }
+
+    fn len(&self) -> usize {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn is_low(&self) -> bool {
+        self.len() <= self.size / 2
     }
 
     /// Makes what is missing, one after the other, until nothing is.
     fn fill(&self) -> Result<(), Error> {
-        while self.ready.lock().unwrap_or_else(PoisonError::into_inner).len() < self.size {
-            let made = Netns::make()?;
-            self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(made);
+        if self.len() >= self.size {
+            return Ok(());
         }
-        Ok(())
+        Ok(Netns::make_until(|made| {
+            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            ready.push(made);
+            ready.len() >= self.size
+        })?)
     }
 }
 
@@ -55,6 +77,10 @@ impl Daemon {
         }
         let daemon = Arc::clone(self);
         self.tasks.spawn("namespaces", async move {
+            if !daemon.networks.pool.is_low() {
+                // Both ways lead to filling up.
+                let _ = tokio::time::timeout(FILL_DELAY, daemon.networks.pool.low.notified()).await;
+            }
             let worker = Arc::clone(&daemon);
             if let Err(error) = daemon.blocking.run(move || worker.networks.pool.fill()).await {
                 tracing::warn!(error = %Chain(&error), "no network namespaces can be made ready");

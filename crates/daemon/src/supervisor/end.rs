@@ -137,11 +137,13 @@ impl Supervisor {
     }
 
     pub(super) async fn sweep(&self) -> Result<(), Error> {
-        self.forget_network().await?;
         let bundle = self.daemon.layout.bundle(&self.record.namespace, &self.record.id);
         let cgroup = self.daemon.cgroup_path(&self.record.namespace, &self.record.id);
         let cgroups = (!self.shim_left_nothing).then(|| self.daemon.cgroups.clone());
-        self.daemon.blocking.run(move || sweep::sweep(&bundle, &cgroup, cgroups.as_ref())).await
+        let swept = self.daemon.blocking.run(move || sweep::sweep(&bundle, &cgroup, cgroups.as_ref()));
+        // Neither needs the other's result.
+        let (forgotten, swept) = tokio::join!(self.forget_network(), swept);
+        forgotten.and(swept)
     }
 
     async fn erase(&mut self) -> Result<(), Error> {
