@@ -88,7 +88,8 @@ impl Criu {
         };
         let request = Request { kind: kind.into(), options: Some(options), ..Request::default() };
         let mut worker = self.start(&inherited)?;
-        worker.say(&request)?;
+        // One that is gone already says why.
+        worker.say(&request).map_err(|_| fail(&mut worker))?;
         loop {
             let Some((response, descriptor)) = worker.hear()? else { return Err(fail(&mut worker)) };
             if response.kind() == Kind::Notify {

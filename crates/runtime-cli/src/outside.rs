@@ -24,6 +24,19 @@ const DESCRIPTORS: &str = "descriptors.json";
 const NAMESPACES: [(NamespaceKind, &str, &str); 2] =
     [(NamespaceKind::Network, "net", "extRootNetNS"), (NamespaceKind::Pid, "pid", "extRootPidNS")];
 
+/// Refuses what could be written and not read again: CRIU opens the images as root of the container's user namespace,
+/// who is nobody to their owner.
+pub(crate) fn check(plan: &Plan) -> Result<(), Failure> {
+    if plan.namespaces.iter().any(|namespace| namespace.kind() == NamespaceKind::User) {
+        let why = "CRIU cannot read images as the root of a user namespace".to_owned();
+        return Err(Failure::Unavailable {
+            what: "the checkpoint of a container with a user namespace",
+            why,
+        });
+    }
+    Ok(())
+}
+
 /// The namespaces that the container joined, as CRIU takes them at a checkpoint.
 pub(crate) fn namespaces_to_leave_out(plan: &Plan, pid: Pid) -> Result<Vec<String>, Failure> {
     let mut external = Vec::new();

@@ -78,6 +78,7 @@ fn dump(
     folders: &Folders,
 ) -> Result<Options, Failure> {
     let plan = folder.plan()?;
+    outside::check(&plan)?;
     let pid = record.pid().ok_or(Failure::NotRunning)?;
     let descriptors = outside::descriptors_of(pid)?;
     outside::keep_descriptors(&folders.images, &descriptors)?;

@@ -113,7 +113,10 @@ fn set_up(
 
 /// Gives the caller what it asked for: the terminal and the process's number.
 pub(super) fn hand_over(options: &Create, created: &mut Created) -> Result<(), Failure> {
-    if let (Some(socket), Some(master)) = (&options.console_socket, created.take_terminal()) {
+    // Without a socket it stays where it is, for `run` to sit at.
+    if let Some(socket) = &options.console_socket
+        && let Some(master) = created.take_terminal()
+    {
         console::send(socket, &master)?;
     }
     match &options.pid_file {

@@ -10,10 +10,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use gantry_linux::clone::Namespaces;
 use gantry_linux::mount::{self, AttributeChange, MountAttributes, Propagation};
 use gantry_linux::wait::open_pidfd;
-use gantry_linux::{Pid, namespace};
+use gantry_linux::{Pid, RootDir, namespace};
 use gantry_runtime::cgroup::Cgroup;
 use gantry_runtime::execute::{self, Process};
-use gantry_runtime::plan::{Op, Plan};
+use gantry_runtime::plan::Op;
 use rustix::fs::{Mode, OFlags};
 
 use super::Outcome;
@@ -28,13 +28,15 @@ use crate::criu::message::{CgroupRoot, Inherited, Kind};
 use crate::criu::{Criu, Job, inherited_number};
 use crate::failure::Failure;
 use crate::foreground;
-use crate::options::{Globals, Restore};
+use crate::options::{Create, Globals, Restore};
 use crate::outside;
 use crate::record::start_of;
 use crate::report::Report;
 
 /// CRIU's log beside its work.
 const LOG: &str = "restore.log";
+/// The mode of a `/tmp` that is missing.
+const TMP_MODE: u32 = 0o755;
 /// CRIU's names of the moments at which something is done here.
 const NAMESPACES_ARE_MADE: &str = "setup-namespaces";
 const TERMINAL_IS_MADE: &str = "orphan-pts-master";
@@ -54,15 +56,17 @@ pub(super) fn restore(
     if create.detach && has_terminal(&bundle) && create.console_socket.is_none() {
         return Err(Failure::usage("cannot allocate tty if runc will detach without setting console socket"));
     }
+    check(&bundle)?;
     // Before the container is there, so that no signal for it is lost.
     let signals = if create.detach { None } else { Some(foreground::Signals::take()?) };
     let folder = containers.make(&create.id)?;
-    if let Err(failure) = make_group(&bundle.plan, &folder) {
+    if let Err(failure) = make_group(create, &bundle, &folder) {
         // The failure that led here is the one that is told.
         drop(folder.remove());
         return Err(failure);
     }
-    let (process, master) = match run(options, &bundle, &folder, &folders, &criu) {
+    let restored = run(options, &bundle, &folders, &criu);
+    let (process, master) = match restored {
         Ok(restored) => restored,
         Err(failure) => {
             // As above. The processes that there are already are in the control group.
@@ -87,25 +91,31 @@ pub(super) fn restore(
     code.map(Some)
 }
 
-fn make_group(plan: &Plan, folder: &Folder) -> Result<(), Failure> {
-    folder.keep_plan(plan)?;
-    plan.cgroup.as_ref().map(Cgroup::create).transpose()?;
+/// Makes the control group, and first keeps what leads to it. Hooks may ask for the state too.
+fn make_group(options: &Create, bundle: &Bundle, folder: &Folder) -> Result<(), Failure> {
+    folder.keep_plan(&bundle.plan)?;
+    folder.keep_record(&record_of(options, bundle))?;
+    bundle.plan.cgroup.as_ref().map(Cgroup::create).transpose()?;
     Ok(())
+}
+
+/// Refuses what nobody has tried: CRIU puts processes into control groups itself, and a scope is systemd's.
+fn check(bundle: &Bundle) -> Result<(), Failure> {
+    if bundle.scope.is_some() {
+        let why = "control groups of systemd are not restored; use the cgroupfs driver for it".to_owned();
+        return Err(Failure::Unavailable { what: "restore with --systemd-cgroup", why });
+    }
+    outside::check(&bundle.plan)
 }
 
 /// Has CRIU restore the processes; the first of them, and the master of its terminal.
 fn run(
     options: &Restore,
     bundle: &Bundle,
-    folder: &Folder,
     folders: &Folders,
     criu: &Criu,
 ) -> Result<(Process, Option<OwnedFd>), Failure> {
     let plan = &bundle.plan;
-    if plan.hooks.is_some() {
-        // They may ask for the state.
-        folder.keep_record(&record_of(&options.create, bundle))?;
-    }
     outside::make_mountpoints(plan, &bundle.rootfs)?;
     mount_root(bundle)?;
     let mut asked = asked(&options.images, folders, &bundle.rootfs)?;
@@ -153,18 +163,21 @@ fn leave_mount_table() -> Result<(), Failure> {
     mount::set_propagation(c"/", Propagation::Slave, true).map_err(Failure::kernel)
 }
 
-/// Mounts the root filesystem on itself, with the attributes that it has in the container.
+/// Mounts the root filesystem on itself, with the attributes that it has in the container: CRIU leaves them as they are.
+/// It moves its old root to `/tmp`, and would make a folder for that where there is none, so there is one.
 fn mount_root(bundle: &Bundle) -> Result<(), Failure> {
     let path = &bundle.rootfs;
+    let inside = RootDir::open_host(path).map_err(Failure::kernel)?;
+    inside.create_dir_all("/tmp", TMP_MODE).map_err(Failure::kernel)?;
+    let attributes = bundle.plan.steps.iter().filter_map(|step| {
+        let Some(Op::RootAttributes(attributes)) = &step.op else { return None };
+        Some(MountAttributes::from_bits_retain(attributes.set))
+    });
+    let set = attributes.fold(MountAttributes::empty(), |all, some| all | some);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|errno| Failure::file("open", path, errno.into()))?;
     let copy = mount::clone_tree(root.as_fd(), true).map_err(Failure::kernel)?;
-    let attributes = bundle.plan.steps.iter().filter_map(|step| match &step.op {
-        Some(Op::RootAttributes(attributes)) => Some(MountAttributes::from_bits_retain(attributes.set)),
-        _ => None,
-    });
-    let set = attributes.fold(MountAttributes::empty(), |all, some| all | some);
     let change =
         AttributeChange { set, propagation: Some(Propagation::Private), ..AttributeChange::default() };
     mount::set_attributes(copy.as_fd(), &change).map_err(Failure::kernel)?;
