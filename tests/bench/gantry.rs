@@ -149,6 +149,38 @@ impl Gantry {
         })
     }
 
+    /// The image that is measured.
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// Starts containers that sleep on a network, one after the other; answers their ids.
+    pub(crate) fn sleepers(&self, network: &str, count: usize, samples: &mut Samples) -> Result<Vec<String>> {
+        self.runtime.block_on(async {
+            let mut client = self.client.clone();
+            let mut ids = Vec::new();
+            for _ in 0..count {
+                let began = Instant::now();
+                let mut options = api::ContainerOptions::default();
+                let args = ["/bin/sleep", "100000"].map(str::to_owned).to_vec();
+                options.process = Some(api::ProcessOptions { args, ..Default::default() });
+                options.set_network(api::NetworkMode::Networks);
+                options.networks = vec![NetworkAttachment { network: network.into(), ..Default::default() }];
+                let request = api::CreateContainerRequest {
+                    image: self.image.clone(),
+                    options: Some(options),
+                    ..Default::default()
+                };
+                let answer = client.create_container(request).await?.into_inner();
+                let id = answer.container.context("an answer has the container")?.id;
+                start(&mut client, &id).await?;
+                samples.push(began.elapsed());
+                ids.push(id);
+            }
+            Ok(ids)
+        })
+    }
+
     pub(crate) fn remove(&self, ids: &[String]) -> Result<()> {
         self.runtime.block_on(async {
             let mut client = self.client.clone();

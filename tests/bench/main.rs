@@ -3,6 +3,8 @@
 //!
 //!     tests/bench/run               builds, measures, and writes docs/benchmarks.md
 //!     tests/bench/run --networks    only the part about networks
+//!     tests/bench/run --throughput FILE  only throughput, beside links and rules made by hand
+//!     tests/bench/run --scale FILE  only a thousand containers on a network and ten thousand ports
 //!
 //! Deliberately not a test: a busy machine is slow, not wrong. What can be counted exactly is a test (`e2e/counts.rs`).
 
@@ -15,8 +17,10 @@ mod network;
 mod peers;
 mod pull;
 mod runtimes;
+mod scale;
 mod stats;
 mod table;
+mod throughput;
 mod volatile;
 
 use std::fs;
@@ -25,6 +29,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use gantry_tests::fixture::busybox;
 use gantry_tests::image::Layer;
+use gantry_tests::network::Stage;
 use gantry_tests::registry::Registry;
 use serde_json::json;
 
@@ -80,6 +85,11 @@ fn main() -> Result<()> {
     network::check()?;
     let mut table = Table::new()?;
     let bench = Bench::prepare()?;
+    let asked = |flag: &str| arguments.iter().any(|word| word == flag);
+    if asked("--scale") || asked("--throughput") {
+        measure_alone(&bench, asked("--throughput"), &mut table)?;
+        return write(&table, out.as_deref());
+    }
     let mut engines = Engines::start(&bench)?;
     if !arguments.iter().any(|word| word == "--networks") {
         measure_containers(&mut engines, &bench, rounds, &mut table);
@@ -88,6 +98,20 @@ fn main() -> Result<()> {
     let stopped = engines.stop(&bench);
     write(&table, out.as_deref())?;
     stopped
+}
+
+/// What needs no peer: throughput, or what takes many of everything.
+fn measure_alone(bench: &Bench, is_throughput: bool, table: &mut Table) -> Result<()> {
+    let mut gantry = gantry::Gantry::start(bench)?;
+    let stage = Stage::make()?;
+    stage.move_in(&mut gantry.daemon)?;
+    gantry.reconnect()?;
+    if is_throughput {
+        throughput::measure(&gantry, &stage, table);
+    } else {
+        scale::measure(&mut gantry, &stage, table);
+    }
+    gantry.finish()
 }
 
 /// Everything that needs no network. What one engine cannot do here is said in the table; the others are measured all

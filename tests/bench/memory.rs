@@ -105,7 +105,8 @@ fn average(pids: &[u32]) -> Result<(u64, u64)> {
     Ok((pss / count, dirty / count))
 }
 
-fn resident(pid: u32) -> Result<u64> {
+/// KiB of memory that a process has.
+pub(crate) fn resident(pid: u32) -> Result<u64> {
     field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:")
 }
 

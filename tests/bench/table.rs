@@ -45,7 +45,8 @@ impl Table {
         Ok(table)
     }
 
-    fn line(&mut self, line: &str) {
+    /// Adds a line as it is.
+    pub(crate) fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
     }

@@ -10,9 +10,14 @@ use gantry_api::networks::v1::{
 };
 use gantry_tests::daemon::Daemon;
 use gantry_tests::fixture::{busybox, debian};
-use gantry_tests::network::{HOST, OUTSIDE};
+use gantry_tests::network::{HOST, OUTSIDE, inside};
 use gantry_tests::trial::{World, skip};
 use gantry_tests::wait::{seconds, until_true};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, accept, bind, connect as reach,
+    getpeername, listen, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use serde_json::json;
 use tonic::transport::Channel;
 
@@ -27,6 +32,7 @@ tests![
     private_macvlan_containers_reach_the_outside_only,
     ipvlan_works_or_is_refused_by_its_name,
     two_containers_share_a_sandbox_that_outlives_them,
+    sctp_reaches_a_published_port_and_the_source_is_kept,
 ];
 
 /// Starts a container in the background.
@@ -287,6 +293,44 @@ fn two_containers_share_a_sandbox_that_outlives_them(world: &World) -> Result<()
         daemon.ok(&["rm", "-f", "web", "beside"])?;
         remove_sandbox(daemon, &sandbox.id)??;
         ensure!(!std::path::Path::new(&sandbox.netns_path).exists(), "{} is left", sandbox.netns_path);
+        Ok(())
+    })
+}
+
+/// A socket that waits ten seconds for anything.
+fn sctp_socket() -> nix::Result<std::os::fd::OwnedFd> {
+    let made = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), Some(SockProtocol::Sctp))?;
+    let patience = TimeVal::seconds(10);
+    setsockopt(&made, sockopt::SendTimeout, &patience)?;
+    setsockopt(&made, sockopt::ReceiveTimeout, &patience)?;
+    Ok(made)
+}
+
+fn sctp_reaches_a_published_port_and_the_source_is_kept(world: &World) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    if sctp_socket().is_err() {
+        return skip("this kernel has no SCTP (its module is sctp)");
+    }
+    on_stage(world, |stage, daemon, image| {
+        start(daemon, "--name web -p 8080:80/sctp", image, &["sleep", "1000"])?;
+        let server = inside(daemon.container_pid("web")?, || {
+            let server = sctp_socket()?;
+            bind(server.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, 80))?;
+            listen(&server, Backlog::new(4)?)?;
+            Ok(server)
+        })?;
+        let client = inside(stage.outside_process(), || {
+            let client = sctp_socket()?;
+            let host: std::net::Ipv4Addr = HOST.parse()?;
+            let [a, b, c, d] = host.octets();
+            reach(client.as_raw_fd(), &SockaddrIn::new(a, b, c, d, 8080))?;
+            Ok(client)
+        })?;
+        let accepted = accept(server.as_raw_fd())?;
+        let peer = getpeername::<SockaddrIn>(accepted)?;
+        nix::unistd::close(accepted)?;
+        ensure!(peer.ip().to_string() == OUTSIDE, "the container saw {peer}");
+        drop(client);
         Ok(())
     })
 }

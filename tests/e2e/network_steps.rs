@@ -81,6 +81,9 @@ impl Scene<'_> {
         rules: &str,
         at: Option<&Step>,
     ) -> Result<Vec<Step>> {
+        // A daemon that mended something has done already what it would do now.
+        daemon.kill()?;
+        daemon.restart()?;
         if let Some(prepare) = self.prepare {
             prepare(daemon, image)?;
         }
