@@ -30,6 +30,7 @@ macro_rules! tests {
 }
 
 mod api;
+mod checkpoint;
 mod control_groups;
 mod counts;
 mod crash;
@@ -66,6 +67,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
     };
     [
         api::all,
+        checkpoint::all,
         control_groups::all,
         counts::all,
         crash::all,

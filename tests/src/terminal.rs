@@ -28,12 +28,20 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `gantry <args>` on a terminal of this size.
     pub fn start(socket: &Path, args: &[&str], columns: u16, rows: u16) -> Result<Self> {
+        let mut command = Command::new(program("gantry"));
+        command.args(arguments(socket, args)).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("GANTRY_HOST", format!("unix://{}", socket.display()));
+        Self::run(&command, columns, rows)
+    }
+
+    /// Starts any program on a terminal of this size, with the environment that is set in the command and no other.
+    pub fn run(program: &Command, columns: u16, rows: u16) -> Result<Self> {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None)?;
         let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(program("gantry")).args(arguments(socket, args));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "xterm");
-        command.env("GANTRY_HOST", format!("unix://{}", socket.display()));
+        command.args(["--ctty", "--wait"]).arg(program.get_program()).args(program.get_args());
+        let set = program.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().env("TERM", "xterm").envs(set);
         let child = command
             .stdin(pty.slave.try_clone()?)
             .stdout(pty.slave.try_clone()?)
