@@ -56,9 +56,9 @@ struct CommandLine {
 impl CommandLine {
     /// By proc_pid_stat(5), fields 48 and 49; `None` without a `/proc`, where nobody could look either.
     fn find() -> Option<Self> {
-        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let line = std::fs::read_to_string("/proc/self/stat").ok()?;
         // The second field is in brackets and may hold anything.
-        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(48 - 3);
+        let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace().skip(48 - 3);
         let (start, end) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
         let own = u64::try_from(std::env::args_os().next()?.len()).ok()? + 1;
         Some(Self { start: start + own, length: usize::try_from(end.checked_sub(start + own)?).ok()? })
