@@ -148,7 +148,7 @@ fn a_second_daemon_is_kept_out_of_the_networks_of_the_first(world: &World) -> Re
         first.kill()?;
         run(&second, &[])?.exits(125)?.complains(&state)?;
         let rules = stage.host("nft list table inet gantry")?.ok()?;
-        ensure!(rules.contains(&format!("comment \"")) && rules.contains(&state), "{rules}");
+        ensure!(rules.contains("comment \"") && rules.contains(&state), "{rules}");
         first.restart()?;
         run(first, &["--name", "two"])?.exits(0)?;
         first.ok(&["rm", "-f", "one", "two"])?;

@@ -152,9 +152,9 @@ impl DriverService for Driver {
             return Err(Status::failed_precondition(why.clone()));
         }
         if run(&format!("ip link show {BRIDGE}")).is_err() {
-            run(&format!("ip link add {BRIDGE} type bridge")).map_err(told)?;
-            run(&format!("ip addr add 10.99.0.1/24 dev {BRIDGE}")).map_err(told)?;
-            run(&format!("ip link set {BRIDGE} up")).map_err(told)?;
+            run(&format!("ip link add {BRIDGE} type bridge")).map_err(|error| told(&error))?;
+            run(&format!("ip addr add 10.99.0.1/24 dev {BRIDGE}")).map_err(|error| told(&error))?;
+            run(&format!("ip link set {BRIDGE} up")).map_err(|error| told(&error))?;
         }
         Ok(Response::new(CreateNetworkResponse {}))
     }
@@ -174,7 +174,7 @@ impl DriverService for Driver {
         if request.network.as_ref().is_some_and(|network| network.options.contains_key("hang")) {
             tokio::time::sleep(Duration::from_secs(3600)).await;
         }
-        self.join(&request).map(Response::new).map_err(told)
+        self.join(&request).map(Response::new).map_err(|error| told(&error))
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
@@ -202,7 +202,7 @@ fn outer(endpoint: &Endpoint) -> String {
     format!("ex{}", endpoint.id.get(..12).unwrap_or_default())
 }
 
-fn told(error: anyhow::Error) -> Status {
+fn told(error: &anyhow::Error) -> Status {
     Status::internal(format!("{error:#}"))
 }
 

@@ -66,14 +66,11 @@ impl Networks {
 
     /// This daemon's mark, with a number made when there is none.
     fn mark(&self) -> io::Result<String> {
-        let number = match number_at(&self.state) {
-            Some(number) => number,
-            None => {
-                let number = SandboxId::from_random(&rand::random()).as_str()[..DIGITS].to_owned();
-                std::fs::write(self.state.join(FILE), &number)?;
-                number
-            }
-        };
+        if let Some(number) = number_at(&self.state) {
+            return Ok(written(&number, &self.state));
+        }
+        let number = SandboxId::from_random(&rand::random()).as_str()[..DIGITS].to_owned();
+        std::fs::write(self.state.join(FILE), &number)?;
         Ok(written(&number, &self.state))
     }
 }

@@ -89,8 +89,13 @@ impl Classified for DriverProblem {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { known, .. } => Some(format!(
-                "there are bridge, macvlan, ipvlan, cni{}; others are configured as networks.drivers.<name>",
-                known.iter().map(|name| format!(", {name}")).collect::<String>()
+                "there are {}; others are configured as networks.drivers.<name>",
+                [
+                    &["bridge", "macvlan", "ipvlan", "cni"],
+                    known.iter().map(String::as_str).collect::<Vec<_>>().as_slice()
+                ]
+                .concat()
+                .join(", ")
             )),
             Self::Unreachable { driver, .. } => {
                 Some(format!("is the program that serves driver {driver} running?"))

@@ -57,15 +57,15 @@ pub(crate) enum NetworkProblem {
     SandboxNotFound { text: String, namespace: String },
     #[error("sandbox {id} is used by container {container}")]
     SandboxInUse { id: String, container: String },
-    #[error("the networks of this network namespace are another daemon's{}", by(holder))]
+    #[error("the networks of this network namespace are another daemon's{}", by(holder.as_deref()))]
     NamespaceTaken { holder: Option<String> },
     #[error("a network namespace cannot be {action}")]
     NamespaceFile { action: &'static str, source: std::io::Error },
 }
 
 /// Whose it is, where it says so.
-fn by(holder: &Option<String>) -> String {
-    holder.as_ref().map(|holder| format!(": {holder}")).unwrap_or_default()
+fn by(holder: Option<&str>) -> String {
+    holder.map(|holder| format!(": {holder}")).unwrap_or_default()
 }
 
 impl NetworkProblem {

@@ -31,13 +31,11 @@ pub(in super::super) struct External<'a> {
 impl<'a> External<'a> {
     pub(super) fn new(config: &'a config::Networks, network: &NetworkRecord) -> Result<Self, Error> {
         let name = &network.options.external.driver;
-        match config.drivers.get_key_value(name) {
-            Some((name, config)) => Ok(Self { name, config }),
-            None => {
-                let known = config.drivers.keys().cloned().collect();
-                Err(DriverProblem::Unknown { name: name.clone(), known }.into())
-            }
+        if let Some((name, config)) = config.drivers.get_key_value(name) {
+            return Ok(Self { name, config });
         }
+        let known = config.drivers.keys().cloned().collect();
+        Err(DriverProblem::Unknown { name: name.clone(), known }.into())
     }
 
     pub(super) async fn abilities(&self) -> Result<Abilities, Error> {
