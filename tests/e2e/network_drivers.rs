@@ -86,7 +86,7 @@ impl Cni<'_> {
     /// Writes a plugin that is a shell's; `$LOG` is where it may say what it was asked.
     fn plugin(&self, name: &str, script: &str) -> Result<()> {
         let path = self.daemon.path("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\nLOG={:?}\n{script}\n", self.log()))?;
+        fs::write(&path, format!("#!/bin/sh\nLOG={}\n{script}\n", self.log().display()))?;
         Ok(fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?)
     }
 
@@ -254,9 +254,10 @@ fn a_running_container_joins_a_cni_network_and_leaves_it(world: &World) -> Resul
 fn a_daemon_killed_at_any_step_gives_the_plugins_their_addresses_back(world: &World) -> Result<()> {
     on_cni(world, |cni| {
         let open = cni.daemon.path("open");
+        let opened = open.display();
         let gate = format!(
             "echo $CNI_COMMAND >>$LOG\n[ $CNI_COMMAND = ADD ] || exit 0\n\
-             until [ -e {open:?} ]; do sleep 0.02; done\necho added >>$LOG"
+             until [ -e {opened} ]; do sleep 0.02; done\necho added >>$LOG"
         );
         cni.plugin("gate", &gate)?;
         cni.lan(&[json!({"type": "gate"})])?;
@@ -311,8 +312,9 @@ fn a_daemon_killed_at_any_step_gives_the_plugins_their_addresses_back(world: &Wo
 fn a_plugin_that_refuses_to_delete_is_asked_again(world: &World) -> Result<()> {
     on_cni(world, |cni| {
         let stuck = cni.daemon.path("stuck");
+        let stuck_path = stuck.display();
         let script = format!(
-            "[ $CNI_COMMAND = DEL ] && [ -e {stuck:?} ] || exit 0\n\
+            "[ $CNI_COMMAND = DEL ] && [ -e {stuck_path} ] || exit 0\n\
              echo '{{\"code\": 11, \"msg\": \"the switch is on fire\"}}'; exit 1"
         );
         cni.plugin("switch", &script)?;
