@@ -158,7 +158,7 @@ fn device_rules_change_under_a_live_process() {
 fn a_group_is_found_again_by_its_path() {
     let Some(host) = machine() else { return };
     let group = group("found", &host, "{}");
-    let process = group.start("sleep 1000");
+    let process = group.start("exec sleep 1000");
     let found = Cgroup::at(&format!("/{}", group.plan.path), &host).expect("found");
     assert_eq!(found.processes().expect("processes").len(), 1);
     found.kill().expect("kill");
