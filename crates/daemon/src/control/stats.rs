@@ -1,6 +1,8 @@
 //! What a container uses, read from its control group and its network namespace at the moment of the call. Past
 //! the container's task: reading changes nothing and waits for nobody.
 
+use std::time::Duration;
+
 use gantry_runtime::cgroup::stats::Stats;
 use gantry_types::{ContainerId, ContainerState, Namespace};
 
@@ -8,6 +10,8 @@ use crate::assemble::Daemon;
 use crate::clock;
 use crate::error::Error;
 
+/// How long after its control group a container's end is told at the latest.
+const END_TOLD_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a file of `/proc/<pid>/net`.
 const TABLE_BYTES_MAX: u64 = 1 << 20;
 
@@ -43,7 +47,7 @@ impl Daemon {
         namespace: &Namespace,
         id: &ContainerId,
     ) -> Result<Usage, Error> {
-        let watched = self.containers.handle(namespace, id)?.status();
+        let mut watched = self.containers.handle(namespace, id)?.status();
         let pid = self.alive_pid(namespace, id)?;
         let (path, host) = (self.cgroup_path(namespace, id), self.cgroups.clone());
         let own_network = rustix::fs::stat(format!("/proc/{pid}/ns/net")).map(|file| file.st_ino).ok()
@@ -59,11 +63,15 @@ impl Daemon {
                 online_cpus: u32::try_from(online).unwrap_or(u32::MAX),
             })
         };
-        match self.blocking.run(read).await {
-            // It ended under the reader's hands.
-            Err(_) if !watched.borrow().state.is_alive() => Err(self.not_running(namespace, id)?),
-            result => result,
+        let result = self.blocking.run(read).await;
+        if result.is_err() {
+            // It ended under the reader's hands: its group goes before the daemon is told.
+            let ended = watched.wait_for(|status| !status.state.is_alive());
+            if tokio::time::timeout(END_TOLD_MAX, ended).await.is_ok() {
+                return Err(self.not_running(namespace, id)?);
+            }
         }
+        result
     }
 
     /// The pid of a container's init, if it is alive.

@@ -64,7 +64,11 @@ pub(super) async fn stream(
                 }
                 next = match daemon.container_usage(&named.namespace, &named.id).await {
                     Ok(usage) => Ok(message(&named.id, usage)),
-                    Err(Error::NotRunning { .. } | Error::ContainerGone) => return,
+                    Err(
+                        Error::NotRunning { .. } | Error::ContainerGone | Error::ContainerNotFound { .. },
+                    ) => {
+                        return;
+                    }
                     Err(error) => Err(error.into()),
                 };
             }
