@@ -2,7 +2,6 @@
 //! became of it. It answers clients only when each is at rest or runs under a supervisor again.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +12,12 @@ use tokio::sync::oneshot;
 
 use crate::assemble::{Daemon, with_hint};
 use crate::error::{Chain, Error};
-use crate::networks::places::Places;
+use crate::networks::living::Living;
 use crate::networks::tables::SANDBOXES;
-use crate::networks::{facts, foreign, sandbox};
+use crate::networks::{foreign, living, sandbox};
 use crate::supervisor::{self, Found};
 use crate::sweep;
-use crate::tables::{CONTAINER_STATUS, CONTAINERS, ContainerRecord};
+use crate::tables::{CONTAINER_STATUS, CONTAINERS};
 
 /// How long a container's shim may keep the others waiting.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,18 +45,14 @@ pub(crate) async fn recover(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Somebody who has a network namespace now.
-struct Living {
-    places: Places,
-    netns: PathBuf,
-    /// `None` of a sandbox, which has no files of its own.
-    container: Option<Arc<ContainerRecord>>,
-}
-
 /// What the kernel and netd have of containers that do not run, and of sandboxes and networks that are no more; and
 /// what they lack of those that are.
 fn sweep_networks(daemon: &Daemon) -> anyhow::Result<()> {
-    let living = living(daemon)?;
+    let sandboxes = daemon.store.scan(&SANDBOXES, &Page::all());
+    let is_known = |id: &SandboxId| sandboxes.iter().any(|((_, known), _)| known == id);
+    let kept = foreign::owners(&daemon.store);
+    sandbox::sweep(daemon.layout.state(), is_known, &kept).map_err(with_hint)?;
+    let living = living::all(daemon);
     let places = living.iter().flat_map(|living| &living.places.all);
     let alive: HashSet<String> = places.map(|(endpoint, _)| endpoint.id.to_string()).collect();
     let mend = |cut_off: &HashSet<String>| {
@@ -70,30 +65,6 @@ fn sweep_networks(daemon: &Daemon) -> anyhow::Result<()> {
     daemon.networks.sweep(&daemon.store, &alive, mend).map_err(with_hint)
 }
 
-fn living(daemon: &Daemon) -> anyhow::Result<Vec<Living>> {
-    let mut living = Vec::new();
-    for (key, status) in daemon.store.scan(&CONTAINER_STATUS, &Page::all()) {
-        if status.value.state.is_alive()
-            && let Some(row) = daemon.store.get(&CONTAINERS, &key)
-        {
-            let places = facts::of_container(&daemon.store, &row.value);
-            let netns = facts::namespace_of(status.value.pid);
-            living.push(Living { places, netns, container: Some(row.value) });
-        }
-    }
-    let sandboxes = daemon.store.scan(&SANDBOXES, &Page::all());
-    let is_known = |id: &SandboxId| sandboxes.iter().any(|((_, known), _)| known == id);
-    let kept = foreign::owners(&daemon.store);
-    for id in sandbox::sweep(daemon.layout.state(), is_known, &kept).map_err(with_hint)? {
-        if let Some((_, row)) = sandboxes.iter().find(|((_, known), _)| *known == id) {
-            let places = facts::of_sandbox(&daemon.store, &row.value);
-            let netns = sandbox::path(daemon.layout.state(), &id);
-            living.push(Living { places, netns, container: None });
-        }
-    }
-    Ok(living)
-}
-
 /// One whose network cannot be mended is told of and runs on: the others wait for the daemon.
 fn mend(daemon: &Daemon, living: &Living) {
     let owner = &living.places.owner;
@@ -101,7 +72,7 @@ fn mend(daemon: &Daemon, living: &Living) {
     let mended = Netns::open(&living.netns)
         .map_err(Error::from)
         .and_then(|mut netns| daemon.networks.mend(&living.places, &mut netns))
-        .and_then(|()| living.container.as_ref().map_or(Ok(()), |record| daemon.write_files(record)));
+        .and_then(|()| living.write_files(daemon));
     if let Err(error) = mended {
         tracing::error!(owner, error = %Chain(&error), "a network that was cut off in a change stays as it is");
     }

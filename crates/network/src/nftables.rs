@@ -35,7 +35,7 @@ mod set;
 pub(crate) use attribute::{FAMILY_HEADER, Writer};
 pub use base::base;
 pub use network::NetworkRules;
-pub use owner::owned_by;
+pub use owner::{OWNER_BYTES_MAX, owned_by};
 pub use port::PortForward;
 
 /// The table's name.

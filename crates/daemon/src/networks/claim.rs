@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::sync::PoisonError;
 
-use gantry_types::SandboxId;
+use gantry_network::nftables::OWNER_BYTES_MAX;
 
 use super::Networks;
 use super::problem::NetworkProblem;
@@ -69,16 +69,16 @@ impl Networks {
         if let Some(number) = number_at(&self.state) {
             return Ok(written(&number, &self.state));
         }
-        let number = SandboxId::from_random(&rand::random()).as_str()[..DIGITS].to_owned();
+        let number = format!("{:0DIGITS$x}", rand::random::<u64>());
         std::fs::write(self.state.join(FILE), &number)?;
         Ok(written(&number, &self.state))
     }
 }
 
-/// As long as nft prints comments, so that reading gives what was written.
+/// Cut as the table would cut it, so that reading gives what was written.
 fn written(number: &str, state: &Path) -> String {
     let mut text = format!("{number} {}", state.display());
-    while text.len() > 127 {
+    while text.len() > OWNER_BYTES_MAX {
         text.pop();
     }
     text
@@ -94,5 +94,5 @@ fn number_at(state: &Path) -> Option<String> {
 /// Whether the mark's folder still has its number. A path that was cut is taken for one that is there.
 fn is_there(mark: &str) -> bool {
     let Some((number, path)) = mark.split_once(' ') else { return false };
-    mark.len() >= 127 || number_at(Path::new(path)).is_some_and(|found| found == number)
+    mark.len() >= OWNER_BYTES_MAX || number_at(Path::new(path)).is_some_and(|found| found == number)
 }

@@ -15,6 +15,7 @@ pub(crate) mod facts;
 pub(crate) mod foreign;
 pub(crate) mod keeper;
 pub(crate) mod kernel;
+pub(crate) mod living;
 pub(crate) mod mend;
 mod parent;
 pub(crate) mod places;

@@ -85,28 +85,26 @@ impl Daemon {
     }
 }
 
-/// Takes away pinned namespaces that are nobody's; those of `kept` owners are drivers' to let go. Answers the sandboxes
-/// that are there.
+/// Takes away pinned namespaces that are nobody's; those of `kept` owners are drivers' to let go.
 pub(crate) fn sweep(
     state: &Path,
     known: impl Fn(&SandboxId) -> bool,
     kept: &HashSet<String>,
-) -> Result<Vec<SandboxId>, Error> {
+) -> Result<(), Error> {
     let entries = match std::fs::read_dir(folder(state)) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(failed("listed")(source).into()),
     };
-    let mut alive = Vec::new();
     for entry in entries.filter_map(Result::ok) {
         let id = entry.file_name().to_str().and_then(|name| name.parse::<SandboxId>().ok());
         match id {
-            Some(id) if known(&id) && is_namespace(&entry.path()) => alive.push(id),
+            Some(id) if known(&id) && is_namespace(&entry.path()) => {}
             Some(id) if kept.contains(id.as_str()) => {}
             Some(_) | None => unpin(&entry.path())?,
         }
     }
-    Ok(alive)
+    Ok(())
 }
 
 /// Whether a namespace is mounted there, and not only the file to mount it on.

@@ -19,12 +19,12 @@ const CHAIN_NAME: u16 = 3;
 const CHAIN_USERDATA: u16 = 12;
 /// A comment within user data, as nft writes it: kind 0, a length that counts the NUL, the text.
 const COMMENT: u8 = 0;
-/// Bytes of a comment that nft prints.
-const COMMENT_MAX: usize = 127;
+/// Bytes of an owner's name at the most, as many as nft prints of a comment.
+pub const OWNER_BYTES_MAX: usize = 127;
 
 /// The messages that say whose the table is; they follow those of [`super::base`]. What is longer than nft prints is cut.
 pub fn owned_by(owner: &str) -> Vec<u8> {
-    let mut end = owner.len().min(COMMENT_MAX);
+    let mut end = owner.len().min(OWNER_BYTES_MAX);
     while !owner.is_char_boundary(end) {
         end -= 1;
     }
