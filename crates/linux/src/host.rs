@@ -131,8 +131,9 @@ fn is_hierarchy(option: &str) -> bool {
     option.starts_with("name=") || CONTROLLERS.contains(&option)
 }
 
-/// Turns `\040` and its kin back into the characters they stand for.
-fn unescape(text: &str) -> String {
+/// Turns `\040` and its kin, in a field of a mount table (proc_pid_mountinfo(5)), back into the characters they stand
+/// for.
+pub fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

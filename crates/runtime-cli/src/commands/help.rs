@@ -32,7 +32,7 @@ global options:
   --log FILE           where failures are logged
   --log-format FORMAT  text or json
   --debug              log decisions too
-  --cgroup-manager M   cgroupfs; the systemd driver is refused
+  --cgroup-manager M   cgroupfs, or systemd as with --systemd-cgroup
   --criu FILE          the CRIU program; otherwise the one in PATH
   --rootless BOOL      control groups that may not be made are done without
 ";

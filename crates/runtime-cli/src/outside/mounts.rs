@@ -12,6 +12,7 @@ use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
+use gantry_linux::host::unescape;
 use gantry_linux::{Pid, RootDir};
 use gantry_runtime::plan::{Op, Plan};
 
@@ -170,17 +171,10 @@ fn line_in(text: &str) -> Option<Line> {
     Some(Line {
         id: id.parse().ok()?,
         device: device.to_owned(),
-        part: plain(part),
-        mountpoint: plain(mountpoint),
+        part: unescape(part),
+        mountpoint: unescape(mountpoint),
         fstype: filesystem.split(' ').next().unwrap_or_default().to_owned(),
     })
-}
-
-/// Undoes the table's octal escapes of blanks and backslashes.
-fn plain(field: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(field.to_owned(), |field, (escape, letter)| field.replace(escape, letter))
 }
 
 #[cfg(test)]
