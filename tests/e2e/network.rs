@@ -23,6 +23,7 @@ tests![
     a_container_shares_the_network_of_another,
     twenty_containers_at_once_get_addresses_of_their_own,
     a_daemon_killed_during_starts_leaves_nothing_of_them,
+    a_daemon_with_networks_has_no_socket_that_others_could_take,
     values_that_would_break_a_file_are_refused,
 ];
 
@@ -454,6 +455,17 @@ fn a_daemon_killed_during_starts_leaves_nothing_of_them(world: &World) -> Result
         daemon.ok(&["network", "rm", "front"])?;
         let links = stage.host("ip -o link")?.ok()?;
         ensure!(!links.contains(": gn"), "a bridge is left: {links}");
+        Ok(())
+    })
+}
+
+/// An abstract name is anybody's in the network namespace, a container's of the host's network included (CVE-2020-15257).
+fn a_daemon_with_networks_has_no_socket_that_others_could_take(world: &World) -> Result<()> {
+    on_stage(world, |stage, daemon, image| {
+        daemon.ok(&["run", "-d", "--name", "one", image, "sleep", "1000"])?;
+        ensure!(stage.rules()?.contains("gantry-daemon"), "the namespace is not claimed");
+        let sockets = stage.host("grep ' @' /proc/thread-self/net/unix || true")?.stdout;
+        ensure!(!sockets.contains("gantry"), "{sockets}");
         Ok(())
     })
 }

@@ -26,6 +26,7 @@
 mod apply;
 mod attribute;
 mod base;
+mod claim;
 mod expression;
 mod network;
 mod owner;
@@ -34,6 +35,7 @@ mod set;
 
 pub(crate) use attribute::{FAMILY_HEADER, Writer};
 pub use base::base;
+pub use claim::NamespaceClaim;
 pub use network::NetworkRules;
 pub use owner::{OWNER_BYTES_MAX, owned_by};
 pub use port::PortForward;

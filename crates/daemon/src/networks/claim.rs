@@ -1,22 +1,17 @@
 //! One daemon for each network namespace: the table `inet gantry` and `gantry0` have one name, and two daemons would take
-//! each other's rules and links for leftovers. Who runs holds an abstract socket, which is the network namespace's own;
-//! who has stopped, and whose containers go on, is named by the table's mark: a number kept in its state folder, and that
-//! folder's path. A mark whose folder is gone, or has another number, is nobody's any more.
+//! each other's rules and links for leftovers. Who runs owns a table that ends with it ([`NamespaceClaim`]); who has stopped,
+//! and whose containers go on, is named by the mark of `inet gantry`: a number kept in its state folder, and that folder's path. A mark whose folder is gone, or has another number, is nobody's any more.
 
 use std::io::{self, Read};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::sync::PoisonError;
 
-use gantry_network::nftables::OWNER_BYTES_MAX;
+use gantry_network::nftables::{NamespaceClaim, OWNER_BYTES_MAX};
 
 use super::Networks;
 use super::problem::NetworkProblem;
 use crate::error::Error;
 
-/// The abstract socket's name.
-const SOCKET: &str = "gantry/networks";
 /// The file with the number, in the state folder.
 const FILE: &str = "networks-owner";
 /// Digits of a number.
@@ -25,8 +20,7 @@ const DIGITS: usize = 16;
 /// The right to a network namespace's networks.
 #[derive(Debug)]
 pub(super) struct Claim {
-    /// Nobody connects to it: it is a lock that ends with the daemon.
-    _socket: UnixListener,
+    _namespace: NamespaceClaim,
     mark: String,
 }
 
@@ -38,14 +32,10 @@ impl Networks {
             return Ok(claim.mark.clone());
         }
         let failed = |source| Error::Io { action: "claim the network namespace", source };
-        let address = SocketAddr::from_abstract_name(SOCKET).map_err(failed)?;
         let holder = self.host.rules_owner()?;
         let taken = |holder: Option<&String>| NetworkProblem::NamespaceTaken { holder: holder.cloned() };
-        let socket = match UnixListener::bind_addr(&address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(taken(holder.as_ref().filter(|holder| !self.is_own(holder))).into());
-            }
-            other => other.map_err(failed)?,
+        let Some(namespace) = NamespaceClaim::take()? else {
+            return Err(taken(holder.as_ref().filter(|holder| !self.is_own(holder))).into());
         };
         if let Some(holder) = &holder
             && !self.is_own(holder)
@@ -56,7 +46,7 @@ impl Networks {
             tracing::warn!(holder, "a daemon that is no more left its networks here; they are taken over");
         }
         let mark = self.mark().map_err(failed)?;
-        *claimed = Some(Claim { _socket: socket, mark: mark.clone() });
+        *claimed = Some(Claim { _namespace: namespace, mark: mark.clone() });
         Ok(mark)
     }
 
@@ -91,8 +81,9 @@ fn number_at(state: &Path) -> Option<String> {
     (number.len() == DIGITS).then_some(number)
 }
 
-/// Whether the mark's folder still has its number. A path that was cut is taken for one that is there.
+/// Whether the mark's folder still has its number. A path that may have been cut, within a letter of up to four bytes, is
+/// taken for one that is there.
 fn is_there(mark: &str) -> bool {
     let Some((number, path)) = mark.split_once(' ') else { return false };
-    mark.len() >= OWNER_BYTES_MAX || number_at(Path::new(path)).is_some_and(|found| found == number)
+    mark.len() + 4 > OWNER_BYTES_MAX || number_at(Path::new(path)).is_some_and(|found| found == number)
 }

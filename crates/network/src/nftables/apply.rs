@@ -61,11 +61,11 @@ impl Host {
 }
 
 /// NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END.
-const BEGIN: u16 = 16;
+pub(super) const BEGIN: u16 = 16;
 const END: u16 = 17;
 
 /// Ends the batch and sends it.
-fn send(connection: &mut Connection, mut batch: Writer) -> Result<()> {
+pub(super) fn send(connection: &mut Connection, mut batch: Writer) -> Result<()> {
     let Some(last) = Messages(&batch.bytes).starts().last().filter(|start| *start > 0) else { return Ok(()) };
     // Whether everything was taken is known by the last message's acknowledgement.
     batch.bytes[last + 6] |= ACK.to_ne_bytes()[0];

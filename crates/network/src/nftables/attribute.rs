@@ -17,6 +17,7 @@ pub(crate) const FAMILY_HEADER: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     NewTable = 0,
+    GetTable = 1,
     DeleteTable = 2,
     NewChain = 3,
     GetChain = 4,

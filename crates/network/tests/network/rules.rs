@@ -2,7 +2,7 @@
 //! else's tables change.
 
 use gantry_network::Netns;
-use gantry_network::nftables::{NetworkRules, PortForward, base, owned_by};
+use gantry_network::nftables::{NamespaceClaim, NetworkRules, PortForward, base, owned_by};
 use gantry_types::{PortRange, Protocol};
 use serde_json::Value;
 
@@ -124,4 +124,18 @@ fn sorted(item: &Value) -> Value {
         }
     }
     item
+}
+
+#[test]
+fn one_daemon_at_a_time_has_the_namespace() {
+    on_stage(|_stage| {
+        let take = || NamespaceClaim::take().expect("the kernel answers");
+        let claim = take().expect("nobody has it");
+        assert!(take().is_none());
+        // What a firewall's reload does leaves it alone.
+        nft(&["flush", "ruleset"]);
+        assert!(take().is_none());
+        drop(claim);
+        assert!(take().is_some());
+    });
 }
