@@ -463,7 +463,8 @@ fn a_daemon_killed_during_starts_leaves_nothing_of_them(world: &World) -> Result
 fn a_daemon_with_networks_has_no_socket_that_others_could_take(world: &World) -> Result<()> {
     on_stage(world, |stage, daemon, image| {
         daemon.ok(&["run", "-d", "--name", "one", image, "sleep", "1000"])?;
-        ensure!(stage.rules()?.contains("gantry-daemon"), "the namespace is not claimed");
+        let tables = stage.host("nft list tables")?.stdout;
+        ensure!(tables.contains("gantry-daemon"), "the namespace is not claimed: {tables}");
         let sockets = stage.host("grep ' @' /proc/thread-self/net/unix || true")?.stdout;
         ensure!(!sockets.contains("gantry"), "{sockets}");
         Ok(())
