@@ -51,6 +51,10 @@ pub struct Bridge {
     pub isolated: bool,
 }
 
+/// The group of segments' links ("gS"), by which the rules know their packets from others at the price of a number; which of
+/// them are ours is still their names' to say.
+pub(crate) const SEGMENT_GROUP: u32 = 0x6753;
+
 /// The endpoints that one segment should take: a broadcast to them, and its answer, fit into the kernel's queue.
 pub const SEGMENT_ENDPOINTS_MAX: usize = 900;
 
@@ -103,10 +107,16 @@ impl Host {
             // The segment is a switch alone: without this it would answer for the host's addresses (arp_ignore).
             setting::write_if_there(&format!("ipv6/conf/{name}/disable_ipv6"), "1")?;
             setting::write(&format!("ipv4/conf/{name}/arp_ignore"), "8")?;
+            mark(connection, &name)?;
             bring_up(connection, &segment)?;
             tie(connection, first, &segment, &near, &far)?;
             Ok(segment)
         })
+    }
+
+    /// Marks a segment that a release without marks made. `make_segment` does it by itself.
+    pub fn mark_segment(&self, segment: &InterfaceName) -> Result<()> {
+        self.with(Family::Route, |connection| mark(connection, segment))
     }
 
     /// Removes a bridge and everything tied to it; nothing to do when it is gone. Waits for the kernel (tens
@@ -236,6 +246,15 @@ fn bring_up(connection: &mut Connection, bridge: &Bridge) -> Result<()> {
     let mut batch = Batch::default();
     let up = LinkUnspec::new_with_index(bridge.index).up().build();
     batch.change(Message::SetLink(up), Attempt::ChangeLink(bridge.name.clone()));
+    batch.send(connection)
+}
+
+/// Puts a segment's link into its group.
+fn mark(connection: &mut Connection, segment: &InterfaceName) -> Result<()> {
+    let mut message = LinkUnspec::new_with_name(segment.as_str()).build();
+    message.attributes.push(LinkAttribute::Group(SEGMENT_GROUP));
+    let mut batch = Batch::default();
+    batch.change(Message::SetLink(message), Attempt::ChangeLink(segment.clone()));
     batch.send(connection)
 }
 

@@ -143,7 +143,7 @@ impl Networks {
 }
 
 /// The further segments of a network that are there, by its first bridge.
-fn further(first: &InterfaceName, links: &[Link]) -> impl Iterator<Item = (u8, InterfaceName)> {
+pub(super) fn further(first: &InterfaceName, links: &[Link]) -> impl Iterator<Item = (u8, InterfaceName)> {
     (1..=u8::MAX)
         .map(|number| (number, segment_name(first, number)))
         .take_while(|(_, name)| links.iter().any(|link| link.name == *name))

@@ -226,10 +226,7 @@ impl Networks {
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if !*prepared {
             let mark = self.claim()?;
-            let ruleset = Ruleset { rules: [base(), owned_by(&mark)].concat() };
-            if self.folder.ruleset()?.is_none_or(|known| known != ruleset) {
-                self.folder.write_ruleset(&ruleset)?;
-            }
+            self.write_ruleset(&mark)?;
             self.load_everything()?;
             *prepared = true;
         }
@@ -238,6 +235,15 @@ impl Networks {
             self.host.enable_forwarding(true)?;
         }
         self.keeper.wake();
+        Ok(())
+    }
+
+    /// Writes what the table has before there is any network, unless a daemon of this release did.
+    pub(super) fn write_ruleset(&self, mark: &str) -> Result<(), Error> {
+        let ruleset = Ruleset { rules: [base(), owned_by(mark)].concat() };
+        if self.folder.ruleset()?.is_none_or(|known| known != ruleset) {
+            self.folder.write_ruleset(&ruleset)?;
+        }
         Ok(())
     }
 

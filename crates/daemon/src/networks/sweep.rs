@@ -9,6 +9,7 @@ use gantry_store::{Page, Store};
 use gantry_types::{InterfaceName, NetworkId};
 
 use super::Networks;
+use super::bridges::further;
 use super::tables::NETWORKS;
 use crate::error::{Chain, Error};
 
@@ -25,7 +26,8 @@ impl Networks {
         if self.folder().ruleset()?.is_none() {
             return Ok(());
         }
-        if let Err(error) = self.claim() {
+        // First, because the files that are mended below may name sets that the release before did not have.
+        if let Err(error) = self.claim().and_then(|mark| self.write_ruleset(&mark)) {
             tracing::error!(error = %Chain(&error), "networks are left as they are");
             return Ok(());
         }
@@ -52,7 +54,13 @@ impl Networks {
                 self.host().remove_bridge(&bridge)?;
             }
         }
-        for link in self.host().links()? {
+        let links = self.host().links()?;
+        for first in networks.iter().filter_map(|network| network.bridge.as_ref()) {
+            for (_, segment) in further(first, &links) {
+                self.host().mark_segment(&segment)?;
+            }
+        }
+        for link in links {
             let name = link.name.as_str();
             let is_leftover = match (name.get(..2), name.get(2..14)) {
                 (Some("gv"), Some(short)) => is_short(short) && !alive.iter().any(|id| id.starts_with(short)),

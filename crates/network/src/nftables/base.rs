@@ -4,8 +4,8 @@
 //! ```text
 //! guard:       ip daddr 127.0.0.0/8 iifname @bridges drop
 //!              ip saddr 127.0.0.0/8 iifname @bridges drop
-//!              iifname @segments notrack
-//! published:   dnat ip to meta l4proto . ip daddr . th dport map @published4_at      (and so on, 8 maps)
+//!              meta iifgroup 26451 iifname @segments notrack
+//! published:   dnat ip to meta l4proto . ip daddr . th dport map @published4_at      (and so on, 12 maps)
 //! prerouting:  ip daddr 127.0.0.0/8 return
 //!              th dport 53 iifname @bridges fib daddr . iif type local return
 //!              fib daddr type local jump published
@@ -28,13 +28,18 @@
 //! - Port 53 of the own gateway is gantry-netd's, even when a container publishes 53 on every address.
 //! - Segments: where bridged packets pass the IP hooks, a connection would be settled without translation on its
 //!   way through the segment, before the network's own bridge sees it.
+//! - The segments' links have a group of their own, which is a number beside a look-up of a text: that rule is evaluated for
+//!   every packet of every container, and this look-up alone made a connection within a bridge 3 % slower.
 //! - Every container's packet to a published port gets the gateway's source: an answer that finds another way
 //!   than back through the host would not be recognised.
+
+use gantry_types::Protocol;
 
 use super::TABLE;
 use super::attribute::{Verb, Writer};
 use super::expression::{Base, Expressions, Is, Meta, R0, Tracked, Verdict};
 use super::set;
+use crate::bridge::SEGMENT_GROUP;
 use crate::netlink::socket::CREATE;
 
 /// NFPROTO_IPV4, NFPROTO_IPV6.
@@ -156,6 +161,7 @@ fn guard(writer: &mut Writer) {
         });
     }
     rule(writer, "guard", |e| {
+        e.meta(Meta::GroupIn, R0).compare(Is::Equal, &SEGMENT_GROUP.to_ne_bytes());
         e.meta(Meta::InterfaceIn, R0).member(Is::Equal, set::SEGMENTS.name).untracked();
     });
 }
@@ -184,6 +190,17 @@ fn published(writer: &mut Writer) {
                     next += length / 4;
                 }
                 e.payload(Base::Transport, 2, 2, next).mapped(map.name).destination_nat(family, port);
+            });
+        }
+        let trees = if family == IPV4 {
+            [(&set::RANGES4_TCP, Protocol::Tcp), (&set::RANGES4_UDP, Protocol::Udp)]
+        } else {
+            [(&set::RANGES6_TCP, Protocol::Tcp), (&set::RANGES6_UDP, Protocol::Udp)]
+        };
+        for (map, protocol) in trees {
+            rule(writer, "published", |e| {
+                e.family(family).meta(Meta::Protocol, R0).compare(Is::Equal, &[protocol.number()]);
+                e.payload(Base::Transport, 2, 2, R0).mapped(map.name).destination_nat(family, None);
             });
         }
     }

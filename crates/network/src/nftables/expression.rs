@@ -26,6 +26,8 @@ pub(super) enum Meta {
     Family = 15,
     /// The transport protocol's number.
     Protocol = 16,
+    /// The group of the link that it came in by, in the machine's order.
+    GroupIn = 21,
 }
 
 /// What is read of a connection (`enum nft_ct_keys`).

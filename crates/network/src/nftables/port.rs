@@ -1,6 +1,6 @@
 //! What does a published port add to the table? One element: of a hash table when it is one port, of an interval
-//! map when it is a range that leads to the same ports. A range that leads to other ports has an element for
-//! each of them.
+//! map when it is a range that leads to the same ports (in a tree of its protocol's, or with others at its address). A range
+//! that leads to other ports has an element for each of them.
 
 use std::net::IpAddr;
 
@@ -45,21 +45,22 @@ impl PortForward {
         for set in [
             &set::PUBLISHED4,
             &set::PUBLISHED4_AT,
+            &set::RANGES4_TCP,
+            &set::RANGES4_UDP,
             &set::RANGES4,
             &set::RANGES4_AT,
             &set::PUBLISHED6,
             &set::PUBLISHED6_AT,
+            &set::RANGES6_TCP,
+            &set::RANGES6_UDP,
             &set::RANGES6,
             &set::RANGES6_AT,
         ] {
-            let elements: Vec<Element> = forwards
-                .iter()
-                .filter(|forward| forward.set().name == set.name)
-                .flat_map(Self::elements)
-                .collect();
-            set.add(&mut add, &elements);
-            for element in &elements {
-                set.remove(&mut remove, std::slice::from_ref(element));
+            let of_set = forwards.iter().filter(|forward| forward.set().name == set.name);
+            let parts: Vec<Vec<Element>> = of_set.flat_map(Self::elements).collect();
+            set.add(&mut add, &parts.concat());
+            for part in &parts {
+                set.remove(&mut remove, part);
             }
         }
         Change { add: add.bytes, remove: remove.bytes }
@@ -71,29 +72,46 @@ impl PortForward {
     }
 
     fn set(&self) -> &'static Set {
-        match (self.container, self.is_interval(), self.at) {
-            (IpAddr::V4(_), false, None) => &set::PUBLISHED4,
-            (IpAddr::V4(_), false, Some(_)) => &set::PUBLISHED4_AT,
-            (IpAddr::V4(_), true, None) => &set::RANGES4,
-            (IpAddr::V4(_), true, Some(_)) => &set::RANGES4_AT,
-            (IpAddr::V6(_), false, None) => &set::PUBLISHED6,
-            (IpAddr::V6(_), false, Some(_)) => &set::PUBLISHED6_AT,
-            (IpAddr::V6(_), true, None) => &set::RANGES6,
-            (IpAddr::V6(_), true, Some(_)) => &set::RANGES6_AT,
+        match (self.container, self.is_interval(), self.at, self.protocol) {
+            (IpAddr::V4(_), false, None, _) => &set::PUBLISHED4,
+            (IpAddr::V4(_), false, Some(_), _) => &set::PUBLISHED4_AT,
+            (IpAddr::V4(_), true, None, Protocol::Tcp) => &set::RANGES4_TCP,
+            (IpAddr::V4(_), true, None, Protocol::Udp) => &set::RANGES4_UDP,
+            (IpAddr::V4(_), true, None, Protocol::Sctp) => &set::RANGES4,
+            (IpAddr::V4(_), true, Some(_), _) => &set::RANGES4_AT,
+            (IpAddr::V6(_), false, None, _) => &set::PUBLISHED6,
+            (IpAddr::V6(_), false, Some(_), _) => &set::PUBLISHED6_AT,
+            (IpAddr::V6(_), true, None, Protocol::Tcp) => &set::RANGES6_TCP,
+            (IpAddr::V6(_), true, None, Protocol::Udp) => &set::RANGES6_UDP,
+            (IpAddr::V6(_), true, None, Protocol::Sctp) => &set::RANGES6,
+            (IpAddr::V6(_), true, Some(_), _) => &set::RANGES6_AT,
         }
     }
 
-    fn elements(&self) -> Vec<Element> {
+    /// Whether its set has the port alone for its key: a tree, whose intervals are two elements for the kernel.
+    fn is_in_tree(&self) -> bool {
+        self.is_interval() && self.at.is_none() && self.protocol != Protocol::Sctp
+    }
+
+    /// What is added and removed together: an element, or the two ends of an interval.
+    fn elements(&self) -> Vec<Vec<Element>> {
+        let data = || Value::Bytes(octets(self.container));
+        if self.is_in_tree() {
+            let first = Element::new(self.ports.first().to_be_bytes().to_vec(), data());
+            let behind = self.ports.last().checked_add(1);
+            let behind = behind.map(|port| Element::behind(port.to_be_bytes().to_vec()));
+            return vec![std::iter::once(first).chain(behind).collect()];
+        }
         if self.is_interval() {
-            let data = Value::Bytes(octets(self.container));
-            return vec![Element::range(self.key(self.ports.first()), self.key(self.ports.last()), data)];
+            let (first, last) = (self.key(self.ports.first()), self.key(self.ports.last()));
+            return vec![vec![Element::range(first, last, data())]];
         }
         (self.ports.first()..=self.ports.last())
             .zip(self.container_first..)
             .map(|(port, container_port)| {
                 let mut data = octets(self.container);
                 data.extend(padded(container_port));
-                Element::new(self.key(port), Value::Bytes(data))
+                vec![Element::new(self.key(port), Value::Bytes(data))]
             })
             .collect()
     }

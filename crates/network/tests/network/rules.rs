@@ -62,6 +62,12 @@ pub(crate) fn forward(at: Option<&str>, ports: &str, container: &str, first: u16
     PortForward::new(Protocol::Tcp, at.map(ip), ports, ip(container), first).expect("possible")
 }
 
+/// A range at every address that leads to the same ports.
+fn range(protocol: Protocol, ports: &str, container: &str) -> PortForward {
+    let ports: PortRange = ports.parse().expect("ports");
+    PortForward::new(protocol, None, ports, ip(container), ports.first()).expect("possible")
+}
+
 fn forwards() -> Vec<PortForward> {
     vec![
         forward(None, "80", "10.9.0.2", 8080),
@@ -73,6 +79,12 @@ fn forwards() -> Vec<PortForward> {
         forward(Some("::1"), "81", "fd09::2", 81),
         forward(None, "8000-8010", "fd09::2", 8000),
         forward(Some("2001:db8:51::1"), "9000-9002", "fd09::2", 9000),
+        range(Protocol::Tcp, "65000-65535", "10.9.0.2"),
+        range(Protocol::Tcp, "8011-8020", "10.9.0.2"),
+        range(Protocol::Udp, "5000-5001", "10.9.0.2"),
+        range(Protocol::Udp, "5000-5001", "fd09::2"),
+        range(Protocol::Sctp, "8000-8010", "10.9.0.2"),
+        range(Protocol::Sctp, "8000-8010", "fd09::2"),
     ]
 }
 
@@ -97,6 +109,53 @@ fn what_is_loaded_is_what_nft_reads_from_the_reference() {
             assert_eq!(sorted(ours), sorted(theirs));
         }
         assert_eq!(ours.len(), theirs.len());
+    });
+}
+
+/// The elements of a map, as nft tells them.
+pub(crate) fn elements(map: &str) -> Vec<String> {
+    let is_it = |item: &Value| item.get("map").is_some_and(|found| found["name"] == map);
+    let item = ruleset().into_iter().find(is_it).expect("the map is there");
+    let elements = item["map"].get("elem").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut texts: Vec<String> = elements.iter().map(Value::to_string).collect();
+    texts.sort();
+    texts
+}
+
+#[test]
+fn ranges_side_by_side_come_twice_go_alone_and_change_hands_in_one_batch() {
+    on_stage(|stage| {
+        stage.host.load_rules([base().as_slice()]).expect("loaded");
+        let all = ["8000-8010", "60000-64999", "8011-8020", "65000-65535", "1-2"];
+        let to =
+            |ports: &str, container: &str| PortForward::change(&[range(Protocol::Tcp, ports, container)]);
+        let told = |ports: &str, container: &str| {
+            let (first, last) = ports.split_once('-').expect("a range");
+            format!("[{{\"range\":[{first},{last}]}},\"{container}\"]")
+        };
+        let expect = |ranges: &[(&str, &str)]| {
+            let mut expected: Vec<String> = ranges.iter().map(|(ports, to)| told(ports, to)).collect();
+            expected.sort();
+            assert_eq!(elements("ranges4_tcp"), expected);
+        };
+        let (one, other) = ("10.9.0.2", "10.9.0.3");
+        for ports in all.into_iter().chain(all) {
+            stage.host.change_rules(&[], &to(ports, one).add).expect("added");
+        }
+        expect(&all.map(|ports| (ports, one)));
+        for ports in ["8000-8010", "65000-65535"] {
+            stage.host.change_rules(&to(ports, one).remove, &to(ports, other).add).expect("moved");
+        }
+        expect(&all.map(|ports| (ports, if ports == all[0] || ports == all[3] { other } else { one })));
+        // What meets another is refused, and nothing of it stays.
+        stage.host.change_rules(&[], &to("8010-8011", one).add).expect_err("two places for one port");
+        for ports in ["8000-8010", "8000-8010", "60000-64999"] {
+            stage.host.change_rules(&to(ports, one).remove, &[]).expect("removed");
+        }
+        expect(&[("8011-8020", one), ("65000-65535", other), ("1-2", one)]);
+        let rest = all.map(|ports| range(Protocol::Tcp, ports, one));
+        stage.host.change_rules(&PortForward::change(&rest).remove, &[]).expect("those that are there");
+        expect(&[]);
     });
 }
 

@@ -6,7 +6,7 @@ use gantry_network::nftables::PortForward;
 use gantry_network::{Interface, Netns, SEGMENT_ENDPOINTS_MAX, mac_of, segment_name};
 use gantry_types::{Class, Classified, PortRange, Protocol};
 
-use crate::rules::ruleset;
+use crate::rules::{elements, ruleset};
 use crate::stage::{
     HOST4, OUTSIDE4, PATIENCE, Server, at, expect, ip, name, on_stage, servers, set_bridge_netfilter, tcp,
 };
@@ -102,5 +102,50 @@ fn ten_thousand_published_ports_are_as_many_elements_and_all_answer() {
         // All of them go in one batch, too.
         stage.host.change_rules(&PortForward::change(&forwards).remove, &[]).expect("removed");
         assert!(tcp(&stage.outside, at(HOST4, 10_000), PATIENCE).is_err());
+    });
+}
+
+#[test]
+fn thousands_of_ranges_are_as_many_elements_of_a_tree_and_all_answer() {
+    on_stage(|stage| {
+        let red = stage.network(1);
+        let a = stage.member(&red, 2);
+        let two = |first: u16| PortRange::new(first, first + 1).expect("in order");
+        let to = |ports: PortRange| {
+            PortForward::new(Protocol::Tcp, None, ports, ip("10.9.1.2"), ports.first()).expect("possible")
+        };
+        let forwards: Vec<PortForward> = (20_000..30_000).step_by(2).map(|first| to(two(first))).collect();
+        stage.load(&[&red], &forwards);
+        // The kernel's per-field tables are walked from end to end by every look-up.
+        assert_eq!((elements("ranges4_tcp").len(), elements("ranges4").len()), (5000, 0));
+        for port in [20_000, 25_001, 29_999] {
+            let _server = Server::tcp(&a.netns, at("10.9.1.2", port));
+            assert_eq!(tcp(&stage.outside, at(HOST4, port), PATIENCE).expect("answers"), ip(OUTSIDE4));
+        }
+        stage.host.change_rules(&PortForward::change(&forwards).remove, &[]).expect("removed");
+        assert_eq!(elements("ranges4_tcp").len(), 0);
+    });
+}
+
+#[test]
+fn a_range_in_a_file_of_the_release_before_leads_where_it_led() {
+    on_stage(|stage| {
+        let red = stage.network(1);
+        let a = stage.member(&red, 2);
+        stage.load(&[&red], &[]);
+        let range = "8000-8010".parse().expect("ports");
+        let sctp = PortForward::new(Protocol::Sctp, None, range, ip("10.9.1.2"), 8000).expect("possible");
+        // It put ranges of every protocol where SCTP's are: an element's key begins with the protocol's number.
+        let [of_sctp, of_tcp] = [Protocol::Sctp, Protocol::Tcp].map(|protocol| [protocol.number(), 0, 0, 0]);
+        let mut older = PortForward::change(&[sctp]).add;
+        let places: Vec<usize> =
+            (0..older.len() - 3).filter(|start| older[*start..start + 4] == of_sctp).collect();
+        assert_eq!(places.len(), 2, "the first key and the last");
+        for start in places {
+            older[start..start + 4].copy_from_slice(&of_tcp);
+        }
+        stage.host.change_rules(&[], &older).expect("taken");
+        let _server = Server::tcp(&a.netns, at("10.9.1.2", 8005));
+        assert_eq!(tcp(&stage.outside, at(HOST4, 8005), PATIENCE).expect("answers"), ip(OUTSIDE4));
     });
 }
