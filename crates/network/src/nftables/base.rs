@@ -2,8 +2,8 @@
 //! own text:
 //!
 //! ```text
-//! guard:       ip daddr 127.0.0.0/8 iifname @bridges drop
-//!              ip saddr 127.0.0.0/8 iifname @bridges drop
+//! guard:       @nh,128,8 127 meta nfproto ipv4 iifname @bridges drop                 (ip daddr 127.0.0.0/8)
+//!              @nh,96,8 127 meta nfproto ipv4 iifname @bridges drop                  (ip saddr 127.0.0.0/8)
 //!              meta iifgroup 26451 iifname @segments notrack
 //! published:   dnat ip to meta l4proto . ip daddr . th dport map @published4_at      (and so on, 12 maps)
 //! prerouting:  ip daddr 127.0.0.0/8 return
@@ -28,8 +28,9 @@
 //! - Port 53 of the own gateway is gantry-netd's, even when a container publishes 53 on every address.
 //! - Segments: where bridged packets pass the IP hooks, a connection would be settled without translation on its
 //!   way through the segment, before the network's own bridge sees it.
-//! - The segments' links have a group of their own, which is a number beside a look-up of a text: that rule is evaluated for
-//!   every packet of every container, and this look-up alone made a connection within a bridge 3 % slower.
+//! - The guard is evaluated for every packet of every container, so each of its rules begins with what nearly no packet
+//!   passes and the kernel reads fastest: a byte of the header before the family, the number of a link's group before a look-up of
+//!   its name (segments have a group of their own). The look-up alone made a connection within a bridge 3 % slower.
 //! - Every container's packet to a published port gets the gateway's source: an answer that finds another way
 //!   than back through the host would not be recognised.
 
@@ -157,7 +158,8 @@ const DESTINATION6: u32 = 24;
 fn guard(writer: &mut Writer) {
     for offset in [DESTINATION4, SOURCE4] {
         rule(writer, "guard", |e| {
-            e.loopback4(offset).comes_from_bridge().verdict(Verdict::Drop);
+            e.payload(Base::Network, offset, 1, R0).compare(Is::Equal, &[127]);
+            e.family(IPV4).comes_from_bridge().verdict(Verdict::Drop);
         });
     }
     rule(writer, "guard", |e| {
