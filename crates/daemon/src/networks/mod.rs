@@ -1,7 +1,7 @@
 //! Networks: joins the engine (`gantry_network`), the store's rows and the files that gantry-netd reads.
 //!
 //! What is asked and what is given (names, subnets, addresses, ports) is in [`tables`], decided within
-//! transactions: [`address`], [`port`], [`record`]. What follows from an owner's rows is in [`places`]; what the
+//! transactions: [`address`], [`port`], [`taken`], [`record`]. What follows from an owner's rows is in [`places`]; what the
 //! kernel and netd have of it is made by [`bridges`] and [`kernel`] and taken away by them, each step repeatable; an endpoint's file beneath `<state>/netd` is the mark
 //! that the kernel may have something of it. Links that are somebody else's to make ([`driver`]: CNI plugins and other
 //! programs) have rows of their own ([`attachment`]) and an order of their own ([`foreign`]). [`pool`] keeps network namespaces ready, [`keeper`] keeps netd alive.
@@ -26,6 +26,7 @@ pub(crate) mod record;
 pub(crate) mod sandbox;
 pub(crate) mod sweep;
 pub(crate) mod tables;
+mod taken;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

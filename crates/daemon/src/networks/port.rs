@@ -1,16 +1,16 @@
-//! Ports of the host, within a transaction. A range is one row; two owners never have the same port on the
-//! same address, where an address that is left out is every one. What a process of the host listens on is not taken from
+//! Ports of the host, within a transaction. A range is one row (how it is found is in [`super::taken`]); two owners never have
+//! the same port on the same address, where an address that is left out is every one. What a process of the host listens on is not taken from
 //! it: that is seen by binding for a moment, which never waits.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use gantry_network::{pick_ports, port_is_free, ports_clash};
-use gantry_store::{Page, Transaction};
+use gantry_network::{pick_ports, port_is_free};
+use gantry_store::Transaction;
 use gantry_types::{PortRange, Protocol, PublishedPort};
 
 use super::problem::NetworkProblem;
-use super::tables::{HOST_PORTS, HostPortRow, Owner, PUBLISHED};
+use super::tables::{HostPortRow, Owner, PUBLISHED};
+use super::taken;
 use crate::error::Error;
 
 /// Where free ports are picked from: Linux's own default for connections that go out (ip(7),
@@ -34,8 +34,7 @@ pub(crate) fn take(tx: &mut Transaction<'_>, owner: &Owner, asked: &[PublishedPo
     for port in asked {
         let port = settle(tx, *port)?;
         let ports = port.host_ports.expect("settled");
-        let row = HostPortRow { owner: owner.clone(), ports };
-        tx.insert(&HOST_PORTS, &key(&port), row)?;
+        taken::insert(tx, &port, &HostPortRow { owner: owner.clone(), ports })?;
         published.push(port);
     }
     tx.insert(&PUBLISHED, &owner.key(), published)?;
@@ -61,7 +60,7 @@ pub(crate) fn give_back(
             return Err(NetworkProblem::PortNotFound { port }.into());
         }
         for port in published.extract_if(.., |port| fits(port)) {
-            tx.remove(&HOST_PORTS, &key(&port));
+            taken::remove(tx, &port);
         }
     }
     if published.is_empty() {
@@ -75,7 +74,7 @@ pub(crate) fn give_back(
 /// Gives everything of the owner's back.
 pub(crate) fn give_all_back(tx: &mut Transaction<'_>, owner: &Owner) {
     for port in of_owner(tx, owner) {
-        tx.remove(&HOST_PORTS, &key(&port));
+        taken::remove(tx, &port);
     }
     tx.remove(&PUBLISHED, &owner.key());
 }
@@ -85,10 +84,10 @@ fn settle(tx: &Transaction<'_>, port: PublishedPort) -> Result<PublishedPort, Ne
     let count = port.container_ports.count();
     let exhausted = NetworkProblem::PortsExhausted { count, protocol: port.protocol };
     match port.host_ports {
-        Some(ports) if ports.count() == count => match holder(&rows(tx, port.protocol), &port, ports) {
+        Some(ports) if ports.count() == count => match taken::holder(tx, &port, ports) {
             None if is_free_on_host(&port, ports) => Ok(port),
             None => Err(in_use(&port, ports, "a process of the host".to_owned())),
-            Some(holder) => Err(in_use(&port, ports, describe(holder))),
+            Some(holder) => Err(in_use(&port, ports, describe(&holder))),
         },
         // One of the container's, and the first free one of several.
         Some(ports) => {
@@ -110,37 +109,11 @@ fn pick(
     count: u32,
     start: u16,
 ) -> Option<PublishedPort> {
-    let rows = rows(tx, port.protocol);
-    let is_free = |number| {
-        PortRange::one(number)
-            .is_some_and(|one| holder(&rows, port, one).is_none() && is_free_on_host(port, one))
-    };
+    let mut free = taken::Free::new(tx, port);
+    let is_free =
+        |number| PortRange::one(number).is_some_and(|one| free.is_free(one) && is_free_on_host(port, one));
     let ports = pick_ports(within, count, start, is_free)?;
     Some(PublishedPort { host_ports: Some(ports), ..*port })
-}
-
-/// What is taken of a protocol's ports, and at which address; none is every one.
-fn rows(tx: &Transaction<'_>, protocol: Protocol) -> Vec<(Option<IpAddr>, Arc<HostPortRow>)> {
-    let rows = tx.scan(&HOST_PORTS, &Page::prefix(&protocol.to_string()));
-    rows.into_iter().map(|((_, _, address), row)| (address.parse().ok(), row.value)).collect()
-}
-
-/// Who has one of these ports on an address that meets the port's.
-fn holder<'a>(
-    rows: &'a [(Option<IpAddr>, Arc<HostPortRow>)],
-    port: &PublishedPort,
-    ports: PortRange,
-) -> Option<&'a Owner> {
-    let ours = (port.protocol, port.host_address, ports);
-    rows.iter()
-        .find(|(address, row)| ports_clash(ours, (port.protocol, *address, row.ports)))
-        .map(|(_, row)| &row.owner)
-}
-
-fn key(port: &PublishedPort) -> (String, u64, String) {
-    let first = port.host_ports.map_or(0, PortRange::first);
-    let address = port.host_address.map(|address| address.to_string()).unwrap_or_default();
-    (port.protocol.to_string(), first.into(), address)
 }
 
 fn in_use(port: &PublishedPort, ports: PortRange, holder: String) -> NetworkProblem {

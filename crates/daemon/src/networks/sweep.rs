@@ -11,6 +11,7 @@ use gantry_types::{InterfaceName, NetworkId};
 use super::Networks;
 use super::bridges::further;
 use super::tables::NETWORKS;
+use super::taken;
 use crate::error::{Chain, Error};
 
 impl Networks {
@@ -23,6 +24,7 @@ impl Networks {
         alive: &HashSet<String>,
         mend: impl FnOnce(&HashSet<String>),
     ) -> Result<(), Error> {
+        taken::complete(store)?;
         if self.folder().ruleset()?.is_none() {
             return Ok(());
         }

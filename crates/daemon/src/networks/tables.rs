@@ -9,7 +9,7 @@
 //! endpoints      (owner's id, network)           EndpointRecord
 //! addresses      (network, address)              owner's id; by the place's id where addresses are a driver's
 //! published      owner's id                      its PublishedPorts, with numbers
-//! host_ports     (protocol, first, host address) HostPortRow
+//! host_ports     (protocol, first, host address) HostPortRow; and where it goes on, see [`super::taken`]
 //! sandboxes      (namespace, id)                 SandboxRecord
 //! ```
 //!
