@@ -29,7 +29,10 @@ const COMPARED: usize = 50;
 const PORTS: u16 = 10_000;
 const FIRST_PORT: u16 = 20_000;
 /// What is asked how often.
-const CONNECTIONS: usize = 500;
+const CONNECTIONS: usize = 100;
+const TURNS: usize = 9;
+/// The port that is there before the others come and after they went.
+const ALONE: u16 = 80;
 const FLUSHES: usize = 10;
 
 pub(crate) fn measure(gantry: &mut Gantry, stage: &Stage, table: &mut Table) {
@@ -51,10 +54,13 @@ fn crowd(gantry: &mut Gantry, stage: &Stage, table: &mut Table) -> Result<()> {
     gantry.remove(&warm)?;
     let daemon_before = resident(gantry.daemon.pid()?)?;
     let mut starts = Vec::new();
+    let mut worked = Vec::new();
     let mut ids = Vec::new();
     for _ in 0..CROWD / COMPARED {
         let mut samples = Samples::default();
+        let before = processor_ms(gantry.daemon.pid()?)?;
         ids.extend(gantry.sleepers("crowd", COMPARED, &mut samples)?);
+        worked.push(processor_ms(gantry.daemon.pid()?)? - before);
         starts.push(samples);
     }
     let (first, last) = (starts[0].median_ms(), starts[starts.len() - 1].median_ms());
@@ -69,6 +75,16 @@ fn crowd(gantry: &mut Gantry, stage: &Stage, table: &mut Table) -> Result<()> {
         &format!(
             "the same, {} to {CROWD} | {last:.2} ms = {:.2} x (goal 1.5) ",
             CROWD - COMPARED + 1,
+            last / first
+        ),
+    );
+    let (first, last) = (worked[0], worked[worked.len() - 1]);
+    line(
+        table,
+        &format!(
+            "gantryd's own processor time for those, each | {:.2} and {:.2} ms = {:.2} x",
+            first / count(COMPARED),
+            last / count(COMPARED),
             last / first
         ),
     );
@@ -139,21 +155,6 @@ fn after(gantry: &mut Gantry, stage: &Stage, table: &mut Table, ids: &[String]) 
 fn ports(gantry: &mut Gantry, stage: &Stage, table: &mut Table) -> Result<()> {
     let daemon = &gantry.daemon;
     let image = gantry.image();
-    daemon.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "few",
-        "--network",
-        "bench",
-        "-p",
-        "80:80",
-        image,
-        "sleep",
-        "100000",
-    ])?;
-    let few = connections(daemon.container_pid("few")?, stage, 80, &[80])?;
-    daemon.ok(&["rm", "-f", "few"])?;
     let processes = processes(daemon.pid()?)?;
     let (slab, netd_before, daemon_before) = (slab()?, resident(netd(gantry)?)?, resident(daemon.pid()?)?);
     // Not to the same ports: those would be one element.
@@ -163,21 +164,13 @@ fn ports(gantry: &mut Gantry, stage: &Stage, table: &mut Table) -> Result<()> {
         FIRST_PORT + 10_000,
         FIRST_PORT + 9_999 + PORTS
     );
+    let alone = format!("{ALONE}:{ALONE}");
+    let published = ["-p", &alone, "-p", &range];
     let start = Instant::now();
-    daemon.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "many",
-        "--network",
-        "bench",
-        "-p",
-        &range,
-        image,
-        "sleep",
-        "100000",
-    ])?;
-    line(table, &format!("`gantry run -d` with {PORTS} ports | {:.0} ms", ms(start.elapsed())));
+    let words =
+        [&["run", "-d", "--name", "many", "--network", "bench"], &published[..], &[image, "sleep", "100000"]];
+    daemon.ok(&words.concat())?;
+    line(table, &format!("`gantry run -d` with {PORTS} ports and one | {:.0} ms", ms(start.elapsed())));
     let more = self::processes(daemon.pid()?)?.saturating_sub(processes);
     line(table, &format!("processes more on the host, its shim included | {more}"));
     line(table, &format!("kernel memory (slab) more | {} KiB", self::slab()?.saturating_sub(slab)));
@@ -192,23 +185,33 @@ fn ports(gantry: &mut Gantry, stage: &Stage, table: &mut Table) -> Result<()> {
         table,
         &format!("gantryd, resident, more | {} KiB", resident(daemon.pid()?)?.saturating_sub(daemon_before)),
     );
-    lookups(gantry, stage, table, &few)?;
+    lookups(gantry, stage, table, &range)?;
     let daemon = &gantry.daemon;
     daemon.ok(&["rm", "-f", "many"])?;
     stage.check_clean(daemon)
 }
 
-/// What it costs to be one of many, and to have all of them put back.
-fn lookups(gantry: &Gantry, stage: &Stage, table: &mut Table, few: &Samples) -> Result<()> {
+/// What it costs to be one of many, in turn with being alone, and to have all of them put back.
+fn lookups(gantry: &Gantry, stage: &Stage, table: &mut Table, range: &str) -> Result<()> {
     let daemon = &gantry.daemon;
     let many = daemon.container_pid("many")?;
-    for (name, port) in [("first", FIRST_PORT), ("last", FIRST_PORT + PORTS - 1)] {
-        let took = connections(many, stage, port, &[port + 10_000])?.median_ms() * 1000.0;
+    let (first, last) = (FIRST_PORT, FIRST_PORT + PORTS - 1);
+    let [mut alone, mut with_others, mut at_first, mut at_last] = [(); 4].map(|()| Samples::default());
+    for _ in 0..TURNS {
+        connections(many, stage, (ALONE, ALONE), &mut with_others)?;
+        connections(many, stage, (first, first + 10_000), &mut at_first)?;
+        connections(many, stage, (last, last + 10_000), &mut at_last)?;
+        daemon.ok(&["port", "rm", "many", range])?;
+        connections(many, stage, (ALONE, ALONE), &mut alone)?;
+        daemon.ok(&["port", "add", "many", range])?;
+    }
+    for (name, samples) in [("first", at_first), ("last", at_last), ("one beside them", with_others)] {
+        let took = samples.median_ms() * 1000.0;
+        let ratio = samples.median_ms() / alone.median_ms();
         line(
             table,
             &format!(
-                "a connection to the {name}, median | {took:.0} us = {:.2} x that of one port alone",
-                took / (few.median_ms() * 1000.0)
+                "a connection to the {name}, median | {took:.0} us = {ratio:.2} x that of one port alone"
             ),
         );
     }
@@ -224,29 +227,31 @@ fn lookups(gantry: &Gantry, stage: &Stage, table: &mut Table, few: &Samples) -> 
     Ok(())
 }
 
-/// Connections from outside to a published port, one after the other; somebody inside takes them at these ports.
-fn connections(container: u32, stage: &Stage, port: u16, ports: &[u16]) -> Result<Samples> {
+/// Connections from outside to a published port, one after the other; somebody inside takes them at the other.
+fn connections(
+    container: u32,
+    stage: &Stage,
+    (port, inside_port): (u16, u16),
+    samples: &mut Samples,
+) -> Result<()> {
     let at = SocketAddr::new(HOST.parse()?, port);
     let over = AtomicBool::new(false);
-    let listeners = ports.iter().map(|port| listener(container, *port)).collect::<Result<Vec<_>>>()?;
+    let listener = listener(container, inside_port)?;
     std::thread::scope(|scope| {
-        for listener in &listeners {
-            scope.spawn(|| take(listener, &over));
-        }
-        let samples = inside(stage.outside_process(), || {
+        scope.spawn(|| take(&listener, &over));
+        let measured = inside(stage.outside_process(), || {
             until_true("the port to answer", seconds(10), || {
                 Ok(TcpStream::connect_timeout(&at, seconds(1)).is_ok())
             })?;
-            let mut samples = Samples::default();
             for _ in 0..CONNECTIONS {
                 let start = Instant::now();
                 TcpStream::connect_timeout(&at, seconds(5))?;
                 samples.push(start.elapsed());
             }
-            Ok(samples)
+            Ok(())
         });
         over.store(true, Ordering::Relaxed);
-        samples
+        measured
     })
 }
 
@@ -295,6 +300,18 @@ fn healing(container: u32, stage: &Stage) -> Result<Samples> {
 fn netd(gantry: &Gantry) -> Result<u32> {
     let lock = fs::read_to_string(gantry.daemon.path("run/netd/lock"))?;
     lock.trim().parse().context("netd holds its lock")
+}
+
+/// Processor time that a process has used, its threads that ended included.
+fn processor_ms(process: u32) -> Result<f64> {
+    /// USER_HZ, which is 100 wherever Linux runs Gantry.
+    const TICK_MS: f64 = 10.0;
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = text.rsplit_once(')').context("a process has a name")?;
+    // proc_pid_stat(5): utime and stime, counted from the field behind the name.
+    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    let ticks = times.sum::<Result<u32, _>>()?;
+    Ok(f64::from(ticks) * TICK_MS)
 }
 
 /// KiB of kernel memory in small pieces, of the whole machine.
