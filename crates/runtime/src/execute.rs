@@ -28,6 +28,7 @@ mod join;
 mod outside;
 mod prepare;
 mod process;
+mod remount;
 mod steps;
 mod words;
 

@@ -22,15 +22,15 @@ pub use identity::{IdMap, IdRange, MountIdMap};
 pub use process::{Capabilities, ExecPlan, Listener, Process, Rlimit, Seccomp, Terminal};
 pub use scheduling::{Affinity, IoPriority, MemoryPolicy, Scheduler};
 pub use step::{
-    Bind, Console, Device, EnterCgroupNamespace, Folder, Loopback, Mask, Mount, Name, Op, Readonly,
+    Bind, Console, Device, EnterCgroupNamespace, Folder, Loopback, Mask, Mount, Name, Op, Readonly, Remount,
     RootAttributes, Setting, Step, Symlink, Sysctl,
 };
 
 use crate::cgroup::CgroupPlan;
 
-/// The highest version that this code carries out. A plan says the lowest one that is enough for it: 1, or 2
+/// The highest version that this code carries out. A plan says the lowest one that is enough for it: 1, or more
 /// when it has something that came later (the fields say so), so that an older shim refuses only those.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Everything that starting one container means. Executed in this order: cgroup, root filesystem and bind
 /// sources on the host side; clone; then in the child mount propagation, root, `steps` in their order, the
@@ -191,8 +191,8 @@ impl Plan {
             || !self.net_devices.is_empty()
             || self.namespaces.iter().any(namespace)
             || self.rootfs.as_ref().is_some_and(|rootfs| rootfs.id_mapped)
-            || self.process.as_ref().is_some_and(Process::is_second_version)
-            || self.steps.iter().any(Step::is_second_version);
-        if second { 2 } else { 1 }
+            || self.process.as_ref().is_some_and(Process::is_second_version);
+        let steps = self.steps.iter().map(Step::lowest_version).max().unwrap_or(1);
+        steps.max(if second { 2 } else { 1 })
     }
 }

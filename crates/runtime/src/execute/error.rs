@@ -106,6 +106,8 @@ pub enum Operation {
     MemoryPolicy = 46,
     /// Moving a network link into the container.
     NetDevice = 47,
+    /// Changing a mount that is there.
+    Remount = 48,
 }
 
 /// A plan that could not be carried out.
@@ -221,6 +223,7 @@ impl fmt::Display for Operation {
             Self::Personality => "cannot set the personality",
             Self::MemoryPolicy => "cannot set the memory policy",
             Self::NetDevice => "cannot move the network device",
+            Self::Remount => "cannot change the mount",
         })
     }
 }
@@ -263,6 +266,7 @@ impl Classified for ExecuteError {
                 | Operation::Personality
                 | Operation::MemoryPolicy
                 | Operation::NetDevice
+                | Operation::Remount
                 | Operation::Namespace,
                 _,
             ) => Class::FailedPrecondition,
@@ -300,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_wire_form_keeps_every_fact() {
-        for number in 0..=47 {
+        for number in 0..=48 {
             let operation = Operation::try_from(number).expect("operations are numbered without holes");
             let error = ExecuteError::new(operation, "/x", Errno::PERM);
             assert_eq!(ExecuteError::from(error.to_failure()), error);

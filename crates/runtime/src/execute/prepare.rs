@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::hook::ReadyHook;
 use super::identity::{self, Mappings};
 use super::process::ReadyProcess;
-use super::{ExecuteError, Input, Operation, Stdio, beneath, device, hook};
+use super::{ExecuteError, Input, Operation, Stdio, beneath, device, hook, remount};
 use crate::cgroup::Doors;
 use crate::plan::{self, Bind, Hooks, IdMap, NamespaceKind, Op, Plan, Root};
 
@@ -104,6 +104,11 @@ pub(super) enum ReadyStep<'p> {
         tree: OwnedFd,
         folder: bool,
         target: CString,
+        may_be_proc: bool,
+    },
+    Remount {
+        target: CString,
+        changes: remount::Changes,
         may_be_proc: bool,
     },
     /// `made` is the node where one stands ready.
@@ -256,6 +261,16 @@ fn ready<'p>(
             let target = c_string(Operation::Bind, &bind.target)?;
             ReadyStep::Bind { tree, folder, target, may_be_proc: below(&bind.target, "/proc") }
         }
+        Op::Remount(asked) => ReadyStep::Remount {
+            target: c_string(Operation::Remount, &asked.target)?,
+            changes: remount::changes(
+                (asked.set, asked.clear),
+                (asked.set_all, asked.clear_all),
+                (asked.propagation, asked.propagation_all),
+            )
+            .map_err(|errno| ExecuteError::new(Operation::Remount, &asked.target, errno))?,
+            may_be_proc: below(&asked.target, "/proc"),
+        },
         Op::Device(device) => ReadyStep::Device {
             device,
             path: c_string(Operation::Device, &device.path)?,
@@ -377,26 +392,9 @@ fn bind_source(bind: &Bind, mappings: &mut Mappings) -> Result<(OwnedFd, bool), 
         identity::shift(tree.as_fd(), namespace, asked.recursive)
             .map_err(|error| ExecuteError::new(Operation::IdMap, &bind.source, error.errno))?;
     }
-    let propagation = propagation(bind.propagation).map_err(fail)?;
-    let all = AttributeChange {
-        set: MountAttributes::from_bits_retain(bind.set_all),
-        clear: MountAttributes::from_bits_retain(bind.clear_all),
-        propagation: if bind.propagation_all { propagation } else { None },
-        id_map: None,
-        recursive: true,
-    };
-    let top = AttributeChange {
-        set: MountAttributes::from_bits_retain(bind.set),
-        clear: MountAttributes::from_bits_retain(bind.clear),
-        propagation: if bind.propagation_all { None } else { propagation },
-        id_map: None,
-        recursive: false,
-    };
-    for change in [all, top] {
-        if !(change.set | change.clear).is_empty() || change.propagation.is_some() {
-            mount::set_attributes(tree.as_fd(), &change).map_err(|error| fail(error.errno))?;
-        }
-    }
+    let propagation = (bind.propagation, bind.propagation_all);
+    let changes = remount::changes((bind.set, bind.clear), (bind.set_all, bind.clear_all), propagation);
+    remount::apply(&tree, &changes.map_err(fail)?).map_err(fail)?;
     Ok((tree, folder))
 }
 

@@ -86,6 +86,9 @@ impl<'a> Setup<'a> {
                 }
                 attach(tree.as_fd(), place.as_fd(), *may_be_proc).map_err(one)
             }
+            ReadyStep::Remount { target, changes, may_be_proc } => {
+                self.remount(target, changes, *may_be_proc).map_err(one)
+            }
             ReadyStep::Device { device, path, made } => {
                 device::make(self.root, device, path, made.as_ref()).map_err(one)
             }
@@ -161,7 +164,7 @@ impl<'a> Setup<'a> {
         Ok(())
     }
 
-    fn find(&self, path: &CStr) -> Result<OwnedFd, Errno> {
+    pub(super) fn find(&self, path: &CStr) -> Result<OwnedFd, Errno> {
         let bytes = path.to_bytes_with_nul();
         for (top, mount) in KERNEL.iter().zip(&self.kernel) {
             let rest = bytes.strip_prefix(top.to_bytes());
@@ -251,6 +254,7 @@ pub(super) fn operation(step: &ReadyStep<'_>) -> Operation {
     match step {
         ReadyStep::Mount { .. } => Operation::Mount,
         ReadyStep::Bind { .. } => Operation::Bind,
+        ReadyStep::Remount { .. } => Operation::Remount,
         ReadyStep::Device { .. } => Operation::Device,
         ReadyStep::Symlink { .. } => Operation::Symlink,
         ReadyStep::Folder(_) => Operation::Folder,

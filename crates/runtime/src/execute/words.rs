@@ -76,6 +76,7 @@ fn object_of(op: &Op, item: usize) -> String {
     match op {
         Op::Mount(mount) => format!("{} at {}", mount.fstype, mount.target),
         Op::Bind(bind) => format!("{} at {}", bind.source, bind.target),
+        Op::Remount(remount) => remount.target.clone(),
         Op::Device(device) => device.path.clone(),
         Op::Symlink(link) => link.path.clone(),
         Op::Folder(folder) => folder.path.clone(),

@@ -15,6 +15,7 @@ mod options;
 mod path;
 mod process;
 mod refuse;
+mod remount;
 mod scheduling;
 mod sysctl;
 
@@ -97,11 +98,12 @@ fn files(
     linux: &Linux,
     namespaces: &Namespaces,
     process: &Process,
-    (host, cgroup): (&cgroup::Host, &str),
+    cgroup: (&cgroup::Host, &str),
     steps: &mut Vec<Step>,
 ) -> Result<(), PlanError> {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
-    let late = mounts::compile(mounts, namespaces, host, cgroup, steps)?;
+    let ids = own_ids(linux)?;
+    let late = mounts::compile(mounts, namespaces, ids.as_ref(), cgroup, steps)?;
     devices::compile(mounts, linux, process.terminal.is_some(), steps)?;
     if process.cwd != "/" {
         steps.push(Op::Folder(Folder { path: process.cwd.clone() }).into());
@@ -227,10 +229,13 @@ fn propagation(linux: &Linux) -> Result<(bool, u64, bool), PlanError> {
     }
 }
 
+fn own_ids(linux: &Linux) -> Result<Option<IdMap>, PlanError> {
+    identity::map("linux.", linux.uid_mappings().as_deref(), linux.gid_mappings().as_deref())
+}
+
 /// The mappings of a new user namespace, which must be there exactly when that is.
 fn ids(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMap>, PlanError> {
-    let map = identity::map("linux.", linux.uid_mappings().as_deref(), linux.gid_mappings().as_deref())?;
-    match (map, namespaces.is_new(NamespaceKind::User)) {
+    match (own_ids(linux)?, namespaces.is_new(NamespaceKind::User)) {
         (None, true) => Err(PlanError::Missing { field: "linux.uidMappings" }),
         (Some(_), false) if namespaces.is_host(NamespaceKind::User) => {
             Err(PlanError::invalid("linux.uidMappings", "without a user namespace"))

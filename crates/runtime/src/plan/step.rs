@@ -6,19 +6,22 @@
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Step {
     /// What to do.
-    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
     pub op: Option<Op>,
 }
 
 impl Step {
-    /// Whether an executor of version 1 would leave something of it out.
+    /// The lowest executor version that leaves nothing of it out.
     #[cfg(feature = "plan")]
-    pub(super) fn is_second_version(&self) -> bool {
+    pub(super) fn lowest_version(&self) -> u32 {
         match &self.op {
-            Some(Op::Bind(bind)) => bind.id_map.is_some(),
-            Some(Op::Mount(mount)) => mount.copy_up,
+            Some(Op::Bind(bind)) if bind.id_map.is_some() => 2,
+            Some(Op::Mount(mount)) if mount.copy_up => 2,
+            Some(Op::Remount(_)) => 3,
             Some(
-                Op::Device(_)
+                Op::Mount(_)
+                | Op::Bind(_)
+                | Op::Device(_)
                 | Op::Symlink(_)
                 | Op::Folder(_)
                 | Op::Console(_)
@@ -31,7 +34,7 @@ impl Step {
                 | Op::Loopback(_)
                 | Op::EnterCgroupNamespace(_),
             )
-            | None => false,
+            | None => 1,
         }
     }
 }
@@ -87,6 +90,9 @@ pub enum Op {
     /// A new cgroup namespace, once the child is in its cgroup.
     #[prost(message, tag = "14")]
     EnterCgroupNamespace(EnterCgroupNamespace),
+    /// A mount of an earlier step, or of the root filesystem, that changes. Version 3.
+    #[prost(message, tag = "15")]
+    Remount(Remount),
 }
 
 /// One filesystem parameter, as fsconfig(2) takes it.
@@ -160,6 +166,32 @@ pub struct Bind {
     /// Shows other ids than the files have. Version 2.
     #[prost(message, optional, tag = "10")]
     pub id_map: Option<super::MountIdMap>,
+}
+
+/// Attributes of the mount at a path, which must be the root of one. What is not named stays as it is.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Remount {
+    /// Absolute path in the container.
+    #[prost(string, tag = "1")]
+    pub target: String,
+    /// `MOUNT_ATTR_*` to set on this mount.
+    #[prost(uint64, tag = "2")]
+    pub set: u64,
+    /// `MOUNT_ATTR_*` to clear on this mount.
+    #[prost(uint64, tag = "3")]
+    pub clear: u64,
+    /// `MOUNT_ATTR_*` to set on it and every mount below.
+    #[prost(uint64, tag = "4")]
+    pub set_all: u64,
+    /// `MOUNT_ATTR_*` to clear on it and every mount below.
+    #[prost(uint64, tag = "5")]
+    pub clear_all: u64,
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`; 0 leaves it.
+    #[prost(uint64, tag = "6")]
+    pub propagation: u64,
+    /// Whether the propagation is for every mount below too.
+    #[prost(bool, tag = "7")]
+    pub propagation_all: bool,
 }
 
 /// A device node at a path.

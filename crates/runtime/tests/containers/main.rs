@@ -10,6 +10,7 @@ mod hostile_root;
 mod join;
 mod namespaces;
 mod pipeline;
+mod remount;
 mod replacements;
 mod support;
 mod swaps;

@@ -89,9 +89,10 @@ fn a_bind_mount_is_shifted_by_its_own_mapping_or_by_the_containers() {
     mounts.push(bind("/own", json!(["rbind", "ridmap"]), json!({"uidMappings": own, "gidMappings": own})));
     let option = format!("idmap=uids=0-{0}-1;gids=0-{0}-1", MAPPED + 9);
     mounts.push(bind("/inline", json!(["bind", option]), json!({})));
-    let files = ["/plain/file", "/shifted/file", "/own/file", "/inline/file"];
+    mounts.push(bind("/relative", json!(["bind", "idmap=uids=@0-11-1;gids=@0-11-1"]), json!({})));
+    let files = ["/plain/file", "/shifted/file", "/own/file", "/inline/file", "/relative/file"];
     let outcome = bundle.run(&[&["stat", "-c", "%u"], &files[..]].concat());
-    assert_eq!(outcome.stdout, "65534\n0\n7\n9\n", "{outcome:?}");
+    assert_eq!(outcome.stdout, "65534\n0\n7\n9\n11\n", "{outcome:?}");
     assert_eq!(fs::metadata(source.join("file")).expect("stat").uid(), 0, "nothing was changed on the disk");
 }
 

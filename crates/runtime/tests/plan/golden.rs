@@ -1,6 +1,7 @@
 //! What an ordinary spec becomes, as text.
 
 use insta::assert_snapshot;
+use serde_json::json;
 
 use crate::text::lines;
 use crate::{extraordinary, legacy, ordinary, plan, smallest, unified};
@@ -13,6 +14,21 @@ fn an_ordinary_container_on_version_2() {
 #[test]
 fn an_ordinary_container_on_version_1() {
     assert_snapshot!(lines(&plan(&ordinary(), legacy()).expect("it compiles")));
+}
+
+#[test]
+fn a_container_whose_mounts_change_after_they_are_made() {
+    let mut spec = smallest();
+    spec["mounts"] = json!([
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+        {"destination": "/own", "type": "tmpfs", "source": "tmpfs", "options": ["size=1k", "nodev"]},
+        {"destination": "/data", "type": "bind", "source": "/host/data", "options": ["rbind", "rslave"]},
+        {"destination": "/data/new", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/data", "options": ["remount", "bind", "ro", "nosuid", "sync"]},
+        {"destination": "/own", "options": ["remount", "rro", "dev", "size=2k", "rshared"]},
+        {"destination": "/dev", "type": "bind", "options": ["remount", "bind", "ro", "noexec"]}
+    ]);
+    assert_snapshot!(lines(&plan(&spec, unified()).expect("it compiles")));
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn option() -> impl Strategy<Value = String> {
             "mode=0755",
             "idmap",
             "tmpcopyup",
+            "remount",
             "",
         ])
         .prop_map(str::to_owned),
@@ -149,6 +150,7 @@ fn paths(op: &Op) -> Vec<&str> {
     match op {
         Op::Mount(mount) => vec![&mount.target],
         Op::Bind(bind) => vec![&bind.target],
+        Op::Remount(remount) => vec![&remount.target],
         Op::Device(device) => vec![&device.path],
         Op::Symlink(link) => vec![&link.path],
         Op::Mask(mask) => mask.paths.iter().map(String::as_str).collect(),

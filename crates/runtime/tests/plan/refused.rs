@@ -21,13 +21,19 @@ fn what_is_not_there_yet_is_refused_by_name() {
         ("/linux/intelRdt", json!({"closID": "x"}), "linux.intelRdt"),
         (
             "/mounts",
-            json!([{"destination": "/x", "type": "bind", "source": "/y", "options": ["remount"]}]),
-            "mounts[0].options \"remount\"",
+            json!([{"destination": "/x", "type": "bind", "source": "/y", "options": ["copy"]}]),
+            "mounts[0].options \"copy\"",
         ),
         (
             "/mounts",
             json!([{"destination": "/x", "type": "bind", "source": "/y", "options": ["mode=7"]}]),
             "mounts[0].options \"mode\" of a bind mount",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/x", "type": "bind", "source": "/y"},
+                   {"destination": "/x", "options": ["remount", "size=1k"]}]),
+            "mounts[1].options \"size\" for a remount of a bind mount",
         ),
         (
             "/mounts",
@@ -55,6 +61,14 @@ fn what_would_reach_beyond_the_container_is_refused() {
         ("/mounts", mount("/proc", "tmpfs")),
         ("/mounts", mount("/x/../proc/self/attr", "tmpfs")),
         ("/mounts", mount("/proc/self", "bind")),
+        ("/mounts", json!([{"destination": "/", "options": ["remount", "bind", "ro"]}])),
+        ("/mounts", json!([{"destination": "/x", "options": ["remount", "bind", "idmap"]}])),
+        ("/mounts", json!([{"destination": "/x", "options": ["remount", "tmpcopyup"]}])),
+        (
+            "/mounts",
+            json!([{"destination": "/x", "type": "bind", "source": "/y",
+                    "options": ["idmap=uids=@0-0-1;gids=@0-0-1"]}]),
+        ),
         ("/linux/sysctl", json!({"kernel.core_pattern": "x"})),
         ("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"})),
         ("/linux/sysctl", json!({"kernel.shmmax+kernel.core_pattern": "1"})),

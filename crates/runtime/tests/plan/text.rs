@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use gantry_runtime::plan::{Bind, Mount, NamespaceKind, Op, Plan, Process, Root};
+use gantry_runtime::plan::{Bind, Mount, NamespaceKind, Op, Plan, Process, Remount, Root};
 
 pub(crate) fn lines(plan: &Plan) -> String {
     let mut text = format!("version {}\n", plan.version);
@@ -80,6 +80,7 @@ fn op(op: &Op) -> String {
     match op {
         Op::Mount(mount) => fresh(mount),
         Op::Bind(bind) => bound(bind),
+        Op::Remount(remount) => changed(remount),
         Op::Device(device) => format!(
             "device {} {:o} {}:{} owner {}:{}",
             device.path, device.mode, device.major, device.minor, device.uid, device.gid
@@ -116,6 +117,14 @@ fn bound(bind: &Bind) -> String {
     format!(
         "bind {}{recursive} at {} set {:#x} clear {:#x} set all {:#x} clear all {:#x} propagation {:#x}{all}{shifted}",
         bind.source, bind.target, bind.set, bind.clear, bind.set_all, bind.clear_all, bind.propagation
+    )
+}
+
+fn changed(remount: &Remount) -> String {
+    let all = if remount.propagation_all { " for all" } else { "" };
+    format!(
+        "remount {} set {:#x} clear {:#x} set all {:#x} clear all {:#x} propagation {:#x}{all}",
+        remount.target, remount.set, remount.clear, remount.set_all, remount.clear_all, remount.propagation
     )
 }
 

@@ -6,10 +6,10 @@ use oci_spec::runtime::Mount as SpecMount;
 
 use super::namespaces::Namespaces;
 use super::options::{self, Options, PRIVATE, RDONLY};
-use super::{cgroup_mounts, identity, path};
+use super::{cgroup_mounts, identity, path, remount};
 use crate::cgroup::Host;
 use crate::plan::{
-    Bind, EnterCgroupNamespace, Mount, MountIdMap, NamespaceKind, Op, PlanError, Readonly, Step,
+    Bind, EnterCgroupNamespace, IdMap, Mount, MountIdMap, NamespaceKind, Op, PlanError, Readonly, Step,
 };
 
 /// Files of procfs that a mount may cover (lxcfs and the like); anything else there would let a container
@@ -32,8 +32,8 @@ const PROC_FILES: [&str; 10] = [
 pub(super) fn compile(
     mounts: &[SpecMount],
     namespaces: &Namespaces,
-    host: &Host,
-    cgroup: &str,
+    ids: Option<&IdMap>,
+    (host, cgroup): (&Host, &str),
     steps: &mut Vec<Step>,
 ) -> Result<Vec<Step>, PlanError> {
     if mounts.len() > gantry_types::MOUNTS_MAX {
@@ -54,9 +54,13 @@ pub(super) fn compile(
         if target == "/" {
             return Err(PlanError::invalid(format!("{field}.destination"), "/"));
         }
+        if options.remount {
+            remount::compile(&field, mount, target, options, steps)?;
+            continue;
+        }
         check_proc(&field, &target, fstype, &options, mount)?;
         if options.bind {
-            steps.push(Op::Bind(bind(&field, mount, target, &options)?).into());
+            steps.push(Op::Bind(bind(&field, mount, target, &options, ids)?).into());
         } else if matches!(fstype, "cgroup" | "cgroup2") {
             let list = if can_wait { &mut late } else { &mut *steps };
             let own = if namespaces.is_host(NamespaceKind::Cgroup) { Some(cgroup) } else { None };
@@ -84,12 +88,17 @@ fn cgroup_can_wait(mounts: &[SpecMount]) -> Result<bool, PlanError> {
 
 /// A read-only `/dev` is made so after the device nodes are in it.
 pub(super) fn delayed_readonly(mounts: &[SpecMount], steps: &mut Vec<Step>) -> Result<(), PlanError> {
-    for mount in mounts {
+    let mut readonly = false;
+    for mount in mounts.iter().filter(|mount| is_dev(mount)) {
         let options = options::parse("mounts", mount.options().as_deref().unwrap_or_default())?;
-        let target = path::clean("mounts.destination", &mount.destination().to_string_lossy())?;
-        if target == "/dev" && !options.bind && options.set & RDONLY != 0 {
-            steps.push(Op::Readonly(Readonly { paths: vec![target] }).into());
+        if options.remount {
+            readonly = (readonly || options.set & RDONLY != 0) && options.clear & RDONLY == 0;
+        } else {
+            readonly = !options.bind && (options.set | options.set_all) & RDONLY != 0;
         }
+    }
+    if readonly {
+        steps.push(Op::Readonly(Readonly { paths: vec!["/dev".to_owned()] }).into());
     }
     Ok(())
 }
@@ -98,13 +107,24 @@ pub(super) fn delayed_readonly(mounts: &[SpecMount], steps: &mut Vec<Step>) -> R
 /// is left as it is.
 pub(super) fn owns_dev(mounts: &[SpecMount]) -> bool {
     !mounts.iter().any(|mount| {
-        let bind = mount.typ().as_deref() == Some("bind")
-            || mount.options().iter().flatten().any(|word| word == "bind" || word == "rbind");
-        bind && path::clean("", &mount.destination().to_string_lossy()).as_deref() == Ok("/dev")
+        let has =
+            |words: &[&str]| mount.options().iter().flatten().any(|word| words.contains(&word.as_str()));
+        let bind = mount.typ().as_deref() == Some("bind") || has(&["bind", "rbind"]);
+        bind && !has(&["remount"]) && is_dev(mount)
     })
 }
 
-fn bind(field: &str, mount: &SpecMount, target: String, options: &Options) -> Result<Bind, PlanError> {
+fn is_dev(mount: &SpecMount) -> bool {
+    path::clean("", &mount.destination().to_string_lossy()).as_deref() == Ok("/dev")
+}
+
+fn bind(
+    field: &str,
+    mount: &SpecMount,
+    target: String,
+    options: &Options,
+    ids: Option<&IdMap>,
+) -> Result<Bind, PlanError> {
     if let Some(setting) = options.settings.iter().find(|setting| !options::is_about_whole(&setting.key)) {
         return Err(PlanError::unsupported(format!("{field}.options {:?} of a bind mount", setting.key)));
     }
@@ -118,7 +138,7 @@ fn bind(field: &str, mount: &SpecMount, target: String, options: &Options) -> Re
         Some(_) if map.is_some() => {
             return Err(PlanError::invalid(format!("{field}.options"), "idmap= beside uidMappings"));
         }
-        Some(ranges) => Some(identity::inline(&format!("{field}.options idmap"), ranges)?),
+        Some(ranges) => Some(identity::inline(&format!("{field}.options idmap"), ranges, ids)?),
         None => map,
     };
     let mapped = map.is_some() || options.id_map.is_some();
