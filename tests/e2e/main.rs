@@ -52,6 +52,7 @@ mod options;
 mod pull;
 mod realistic;
 mod resources;
+mod runtime_program;
 mod runtimes;
 mod security;
 mod streams;
@@ -89,6 +90,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         pull::all,
         realistic::all,
         resources::all,
+        runtime_program::all,
         runtimes::all,
         security::all,
         streams::all,

@@ -68,10 +68,22 @@ fn cgroup_of(folder: &Folder) -> Result<Option<Cgroup>, Failure> {
 fn status(folder: &Folder, record: &Record) -> Result<Status, Failure> {
     match folder.status(record) {
         Status::Running => {
-            let cgroup = cgroup_of(folder)?;
-            let frozen = cgroup.as_ref().map_or(Ok(false), Cgroup::is_frozen)?;
+            let frozen = || Ok(cgroup_of(folder)?.as_ref().map_or(Ok(false), Cgroup::is_frozen)?);
+            let frozen = match of_running(record, frozen()) {
+                Err(Failure::NotRunning) => return Ok(Status::Stopped),
+                frozen => frozen?,
+            };
             Ok(if frozen { Status::Paused } else { Status::Running })
         }
         other @ (Status::Creating | Status::Created | Status::Paused | Status::Stopped) => Ok(other),
+    }
+}
+
+/// What came of looking at a running container's control group, or changing it. Where its first process ended meanwhile,
+/// the group and what tells of it may be gone under the command's hands: then that is what is told.
+fn of_running<T>(record: &Record, result: Result<T, Failure>) -> Result<T, Failure> {
+    match result {
+        Err(_) if !record.is_alive() => Err(Failure::NotRunning),
+        result => result,
     }
 }

@@ -96,8 +96,17 @@ pub(super) fn end(folder: &Folder, record: &Record) -> Result<(), Failure> {
         Err(Failure::NotRunning) => return Ok(()),
         signalled => signalled?,
     }
-    if let Some(cgroup) = super::cgroup_of(folder)? {
-        cgroup.kill()?;
+    let cgroup = super::cgroup_of(folder)?;
+    cgroup.as_ref().map_or(Ok(()), Cgroup::kill)?;
+    let gone = |wait| wait_readable(pidfd.as_fd(), Some(wait)).map_err(Failure::kernel);
+    if gone(ENDING_DEADLINE)? {
+        return Ok(());
     }
-    wait_readable(pidfd.as_fd(), Some(GONE_DEADLINE)).map(drop).map_err(Failure::kernel)
+    // Somebody may have moved it into a group that version 1's freezer holds still: there it does not even die. Back in
+    // the container's own it does, and the other group stays as its owner wants it. A process that has ended keeps its
+    // number as long as the pidfd tells nothing.
+    if let Some(cgroup) = cgroup {
+        cgroup.join(pid)?;
+    }
+    gone(GONE_DEADLINE).map(drop)
 }

@@ -91,17 +91,16 @@ fn mask(words: &[u64]) -> String {
 
 /// The group to join: the container's, or one below it.
 fn cgroup(options: &Exec, container: &Plan) -> Result<Option<Cgroup>, Failure> {
-    let Some(mut plan) = container.cgroup.clone() else { return Ok(None) };
-    if let Some(below) = &options.cgroup {
-        let below = below.trim_matches('/');
-        if below.split('/').any(|part| part == "..") {
-            return Err(Failure::usage(format!("--cgroup {below:?} leads out of the container's group")));
-        }
-        if !below.is_empty() {
-            plan.path = format!("{}/{below}", plan.path);
-        }
+    let Some(plan) = &container.cgroup else { return Ok(None) };
+    let asked = options.cgroup.as_deref().unwrap_or_default();
+    let below = asked.trim_matches('/');
+    if below.split('/').any(|part| part == "..") {
+        return Err(Failure::usage(format!(
+            "--cgroup {asked:?} leads out of the container's group: `..` components are not allowed"
+        )));
     }
-    Ok(Some(Cgroup::open(&plan)?))
+    let opened = if below.is_empty() { Cgroup::open(plan) } else { Cgroup::open_below(plan, below) };
+    Ok(Some(opened?))
 }
 
 /// The process that is asked for, in the specification's form.

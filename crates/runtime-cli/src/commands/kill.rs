@@ -6,7 +6,7 @@ use gantry_linux::Errno;
 use gantry_linux::signal::{Signal, send_to_pidfd};
 use gantry_linux::wait::open_pidfd;
 
-use super::{Outcome, cgroup_of};
+use super::{Outcome, cgroup_of, of_running};
 use crate::containers::{Containers, Folder};
 use crate::failure::Failure;
 use crate::options::Kill;
@@ -17,7 +17,7 @@ pub(super) fn kill(options: &Kill, containers: &Containers) -> Outcome {
     let signal = Signal::parse(word).ok_or_else(|| Failure::usage(format!("unknown signal {word:?}")))?;
     let (folder, record) = containers.find(&options.id)?;
     if options.all {
-        return kill_all(&folder, &record, signal);
+        return of_running(&record, kill_all(&folder, &record, signal)).map(|()| None);
     }
     match folder.status(&record) {
         Status::Created | Status::Running | Status::Paused => {}
@@ -25,7 +25,11 @@ pub(super) fn kill(options: &Kill, containers: &Containers) -> Outcome {
     }
     signal_first(&record, signal)?;
     if signal == Signal::KILL {
-        thaw(&folder)?;
+        match of_running(&record, thaw(&folder)) {
+            // It got its signal, and whoever waited for its end has taken everything away.
+            Err(Failure::NotRunning) => {}
+            thawed => thawed?,
+        }
     }
     Ok(None)
 }
@@ -46,13 +50,13 @@ pub(super) fn signal_first(record: &Record, signal: Signal) -> Result<(), Failur
 }
 
 /// Every process in the control group. That of a stopped container may still have some.
-fn kill_all(folder: &Folder, record: &Record, signal: Signal) -> Outcome {
+fn kill_all(folder: &Folder, record: &Record, signal: Signal) -> Result<(), Failure> {
     match cgroup_of(folder)? {
         Some(cgroup) if signal == Signal::KILL => cgroup.kill()?,
         Some(cgroup) => cgroup.signal_all(signal)?,
         None => signal_first(record, signal)?,
     }
-    Ok(None)
+    Ok(())
 }
 
 /// A frozen process dies only once it is thawed, where version 1's freezer froze it.

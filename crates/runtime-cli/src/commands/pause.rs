@@ -1,7 +1,9 @@
 //! `pause` and `resume`: every process of the container is held still, or goes on.
 
-use super::{Outcome, cgroup_of, status};
-use crate::containers::Containers;
+use gantry_runtime::cgroup::{Cgroup, CgroupError};
+
+use super::{Outcome, cgroup_of, of_running, status};
+use crate::containers::{Containers, Folder};
 use crate::failure::Failure;
 use crate::record::Status;
 
@@ -13,8 +15,7 @@ pub(super) fn pause(id: &str, containers: &Containers) -> Outcome {
             return Err(Failure::WrongStatus { id: id.to_owned(), verb: "pause", status: found });
         }
     }
-    cgroup_of(&folder)?.ok_or_else(no_group)?.freeze()?;
-    Ok(None)
+    of_running(&record, change(&folder, Cgroup::freeze))
 }
 
 pub(super) fn resume(id: &str, containers: &Containers) -> Outcome {
@@ -25,10 +26,12 @@ pub(super) fn resume(id: &str, containers: &Containers) -> Outcome {
             return Err(Failure::WrongStatus { id: id.to_owned(), verb: "resume", status: found });
         }
     }
-    cgroup_of(&folder)?.ok_or_else(no_group)?.thaw()?;
-    Ok(None)
+    of_running(&record, change(&folder, Cgroup::thaw))
 }
 
-fn no_group() -> Failure {
-    Failure::Unavailable { what: "pause", why: "the container has no control group of its own".to_owned() }
+fn change(folder: &Folder, change: fn(&Cgroup) -> Result<(), CgroupError>) -> Outcome {
+    let why = || "the container has no control group of its own".to_owned();
+    let cgroup = cgroup_of(folder)?.ok_or_else(|| Failure::Unavailable { what: "pause", why: why() })?;
+    change(&cgroup)?;
+    Ok(None)
 }

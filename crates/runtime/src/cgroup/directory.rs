@@ -23,6 +23,8 @@ pub struct Cgroup {
     pub(super) path: Box<str>,
     pub(super) places: Box<[Place]>,
     unified: Option<OwnedFd>,
+    /// The container's own, in the hierarchies that this one is not in; only of [`Cgroup::open_below`].
+    above: Option<Box<Cgroup>>,
 }
 
 /// Who makes its folders.
@@ -60,6 +62,12 @@ impl Place {
     pub(super) fn folder(&self, path: &str) -> String {
         format!("{}/{path}", self.mountpoint)
     }
+
+    /// Fills the processors and memory nodes of every folder on the way down to one of this hierarchy.
+    pub(super) fn fill_cpusets(&self, folder: &str) -> Result<(), SyscallError> {
+        let path = folder.strip_prefix(&*self.mountpoint).unwrap_or(folder);
+        fill_cpusets(&self.mountpoint, path.trim_start_matches('/'))
+    }
 }
 
 impl Cgroup {
@@ -76,7 +84,8 @@ impl Cgroup {
     }
 
     fn set_up(plan: &CgroupPlan, origin: Origin) -> Result<Self, CgroupError> {
-        let mut made = Self { path: plan.path.as_str().into(), places: places(plan), unified: None };
+        let mut made =
+            Self { path: plan.path.as_str().into(), places: places(plan), unified: None, above: None };
         let umask = set_umask(FOLDER_UMASK);
         let result = made.make(plan, origin);
         set_umask(umask);
@@ -93,26 +102,52 @@ impl Cgroup {
     /// The group that a plan made before, for a supervisor that starts again, or to take away what is left of it. It
     /// need not be there.
     pub fn open(plan: &CgroupPlan) -> Result<Self, CgroupError> {
-        let mut opened = Self { path: plan.path.as_str().into(), places: places(plan), unified: None };
+        let mut opened =
+            Self { path: plan.path.as_str().into(), places: places(plan), unified: None, above: None };
         opened.open_unified()?;
         Ok(opened)
     }
 
+    /// A group below the container's, for another process to join. Whoever made it need not have made it in every
+    /// hierarchy of version 1: where it is not, the process joins the container's own. It must be somewhere.
+    pub fn open_below(plan: &CgroupPlan, below: &str) -> Result<Self, CgroupError> {
+        let mut above = Self::open(plan)?;
+        let path = format!("{}/{below}", plan.path);
+        let mut found = Self::open(&CgroupPlan { path: path.clone(), ..plan.clone() })?;
+        let (there, missing): (Vec<_>, Vec<_>) = std::mem::take(&mut found.places)
+            .into_iter()
+            .partition(|place| rustix::fs::stat(place.folder(&path)).is_ok());
+        if there.is_empty() {
+            let source = SyscallError::new("stat", Object::Name("a folder"), Errno::NOENT);
+            return Err(CgroupError::Read { path, source });
+        }
+        above.places = missing.into();
+        found.places = there.into();
+        found.above = Some(Box::new(above));
+        Ok(found)
+    }
+
     /// The version 2 folder, for CLONE_INTO_CGROUP; `None` on a machine with version 1 alone.
     pub fn clone_target(&self) -> Option<BorrowedFd<'_>> {
-        self.unified.as_ref().map(AsFd::as_fd)
+        self.unified.as_ref().or_else(|| self.above.as_ref()?.unified.as_ref()).map(AsFd::as_fd)
+    }
+
+    /// The folders that a process joins, with their paths.
+    pub(super) fn joined(&self) -> impl Iterator<Item = (&Place, String)> {
+        let above = self.above.iter().flat_map(|above| above.places.iter().map(|place| (place, &above.path)));
+        let own = self.places.iter().map(|place| (place, &self.path));
+        own.chain(above).map(|(place, path)| (place, place.folder(path)))
     }
 
     /// Puts a process into the version 1 folders. Nothing to do on version 2, where it was born in its folder.
     pub fn join(&self, pid: Pid) -> Result<(), CgroupError> {
         let value = pid.to_string();
-        for place in self.places.iter().filter(|place| place.role != Role::Unified) {
-            let folder = place.folder(&self.path);
+        for (place, folder) in self.joined().filter(|(place, _)| place.role != Role::Unified) {
             let file = format!("{folder}/cgroup.procs");
             let joined = match write_file(&file, &value) {
                 // A cpuset without processors takes nobody: the folders above were made by somebody else.
                 Err(error) if error.errno == Errno::NOSPC => {
-                    fill_cpusets(&place.mountpoint, &self.path).and_then(|()| write_file(&file, &value))
+                    place.fill_cpusets(&folder).and_then(|()| write_file(&file, &value))
                 }
                 other => other,
             };
@@ -262,7 +297,7 @@ fn make_above(folder: &Folder, path: &str) -> Result<(), SyscallError> {
 }
 
 /// Fills the processors and memory nodes of every folder on the way down that has none.
-pub(super) fn fill_cpusets(mountpoint: &str, path: &str) -> Result<(), SyscallError> {
+fn fill_cpusets(mountpoint: &str, path: &str) -> Result<(), SyscallError> {
     let mut current = mountpoint.to_owned();
     for component in path.split('/') {
         let parent = current.clone();

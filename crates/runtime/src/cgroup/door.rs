@@ -10,7 +10,7 @@ use gantry_linux::Errno;
 use rustix::fs::{Mode, OFlags};
 
 use super::CgroupError;
-use super::directory::{Cgroup, Role, fill_cpusets, open_file};
+use super::directory::{Cgroup, Place, Role, open_file};
 
 /// The open files through which a process enters.
 #[derive(Debug)]
@@ -19,13 +19,12 @@ pub struct Doors(Box<[OwnedFd]>);
 impl Cgroup {
     /// Opens what a child enters by. None on version 2, where it is born in its folder.
     pub fn doors(&self) -> Result<Doors, CgroupError> {
-        let places = self.places.iter().filter(|place| place.role != Role::Unified);
-        let open = |place: &super::directory::Place| {
-            let folder = place.folder(&self.path);
+        let places = self.joined().filter(|(place, _)| place.role != Role::Unified);
+        let open = |(place, folder): (&Place, String)| {
             let fail = |source| CgroupError::Read { path: folder.clone(), source };
             if place.role == Role::Cpuset && is_empty(&format!("{folder}/cpuset.cpus")) {
                 // It takes nobody yet: the folders above were made by somebody else.
-                fill_cpusets(&place.mountpoint, &self.path).map_err(fail)?;
+                place.fill_cpusets(&folder).map_err(fail)?;
             }
             open_file(&format!("{folder}/tasks")).map_err(fail)
         };

@@ -57,13 +57,13 @@ impl Cgroup {
     }
 
     /// Removes every folder. One that is gone already is no failure; in one with processes they are killed and
-    /// waited for. All are tried, and the first failure is told.
+    /// waited for, once. All are tried, and the first failure is told.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        let mut failure = None;
+        let mut failure: Option<CgroupError> = None;
         for place in &self.places {
             let path = place.folder(&self.path);
             let removed = match remove_folder(&path) {
-                Err(error) if error.errno == Errno::BUSY => self
+                Err(error) if error.errno == Errno::BUSY && failure.is_none() => self
                     .kill()
                     .and_then(|()| self.wait_empty())
                     .and_then(|()| remove_tree(&path).map_err(|source| CgroupError::Remove { path, source })),

@@ -126,6 +126,26 @@ fn limits_are_on_this_machine_what_the_plan_says() {
 }
 
 #[test]
+fn a_group_below_is_joined_where_it_is_and_the_containers_own_elsewhere() {
+    let Some(host) = machine() else { return };
+    let group = group("nested", &host, "{}");
+    let missing = Cgroup::open_below(&group.plan, "below").expect_err("it is nowhere");
+    assert_eq!(missing.errno(), gantry_linux::Errno::NOENT);
+    let first = &group.plan.folders[0];
+    let below = format!("{}/{}/below", first.mountpoint, group.plan.path);
+    std::fs::create_dir(&below).expect("create_dir");
+    let joined =
+        Group { cgroup: Cgroup::open_below(&group.plan, "below").expect("open"), plan: group.plan.clone() };
+    let script = "test $(grep -c '/one/below$' /proc/self/cgroup) -eq 1 && \
+                  test $(grep -c '/one' /proc/self/cgroup) -eq $(wc -l </proc/self/cgroup)";
+    for from_outside in [false, true] {
+        let process = joined.start_as(script, from_outside);
+        assert_eq!(wait_pidfd(process.as_fd()).expect("waitid"), Exit::Code { code: 0 });
+    }
+    std::mem::forget(joined);
+}
+
+#[test]
 fn a_process_is_in_every_folder_and_sees_only_its_devices() {
     let Some(host) = machine() else { return };
     let group = group("devices", &host, "{}");

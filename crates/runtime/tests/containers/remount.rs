@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::Bundle;
 
-fn with_mounts(bundle: &mut Bundle, more: Value) {
+fn with_mounts(bundle: &mut Bundle, more: &Value) {
     let mounts = bundle.spec["mounts"].as_array_mut().expect("a list");
     mounts.extend(more.as_array().expect("a list").iter().cloned());
 }
@@ -27,7 +27,7 @@ fn a_remount_changes_what_it_names_and_nothing_else() {
     fs::create_dir(&source).expect("create_dir");
     with_mounts(
         &mut bundle,
-        json!([
+        &json!([
             {"destination": "/data", "type": "bind", "source": source, "options": ["rbind", "nosuid", "rprivate"]},
             {"destination": "/data/new", "type": "tmpfs", "source": "tmpfs", "options": ["size=64k"]},
             {"destination": "/data", "options": ["remount", "bind", "ro", "noexec"]},
@@ -54,7 +54,7 @@ fn a_remount_of_every_mount_below_reaches_them() {
     let Some(mut bundle) = Bundle::new_or_skip() else { return };
     with_mounts(
         &mut bundle,
-        json!([
+        &json!([
             {"destination": "/top", "type": "tmpfs", "source": "tmpfs"},
             {"destination": "/top/below", "type": "tmpfs", "source": "tmpfs"},
             {"destination": "/top", "options": ["remount", "rro"]}
@@ -68,7 +68,10 @@ fn a_remount_of_every_mount_below_reaches_them() {
 fn where_nothing_is_mounted_there_is_nothing_to_remount() {
     for (destination, errno) in [("/tmp", Errno::INVAL), ("/missing", Errno::NOENT)] {
         let Some(mut bundle) = Bundle::new_or_skip() else { return };
-        with_mounts(&mut bundle, json!([{"destination": destination, "options": ["remount", "bind", "ro"]}]));
+        with_mounts(
+            &mut bundle,
+            &json!([{"destination": destination, "options": ["remount", "bind", "ro"]}]),
+        );
         let error = bundle.refuse(&["true"]);
         let found = (error.operation, error.object.as_str(), error.errno);
         assert_eq!(found, (Operation::Remount, destination, errno));
@@ -80,7 +83,7 @@ fn a_link_of_the_image_leads_no_remount_into_procfs_or_out_of_the_root() {
     for (target, errno) in [("/proc", Errno::LOOP), ("../../../../../../tmp", Errno::INVAL)] {
         let Some(mut bundle) = Bundle::new_or_skip() else { return };
         symlink(target, bundle.lower("link")).expect("symlink");
-        with_mounts(&mut bundle, json!([{"destination": "/link", "options": ["remount", "bind", "rw"]}]));
+        with_mounts(&mut bundle, &json!([{"destination": "/link", "options": ["remount", "bind", "rw"]}]));
         let error = bundle.refuse(&["true"]);
         assert_eq!((error.operation, error.errno), (Operation::Remount, errno), "{target}");
     }

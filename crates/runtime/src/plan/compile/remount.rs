@@ -5,7 +5,7 @@
 use oci_spec::runtime::Mount as SpecMount;
 
 use super::options::{self, Options, RDONLY};
-use crate::plan::{Mount, Op, PlanError, Remount, Step};
+use crate::plan::{Bind, Mount, Op, PlanError, Remount, Step};
 
 /// Appends the change. Source and type are not read, as in mount(2).
 pub(super) fn compile(
@@ -54,10 +54,7 @@ pub(super) fn compile(
 
 /// The step that makes what is mounted at a path, if it is a filesystem of the container's own.
 fn filesystem<'s>(steps: &'s mut [Step], target: &str) -> Option<&'s mut Mount> {
-    let last = steps.iter_mut().rev().filter_map(|step| step.op.as_mut()).find(|op| match op {
-        Op::Mount(mount) => mount.target == target,
-        Op::Bind(bind) => bind.target == target,
-        _ => false,
-    })?;
+    let is_on_it = |op: &Op| matches!(op, Op::Mount(Mount { target: at, .. }) | Op::Bind(Bind { target: at, .. }) if at == target);
+    let last = steps.iter_mut().rev().filter_map(|step| step.op.as_mut()).find(|op| is_on_it(op))?;
     if let Op::Mount(mount) = last { Some(mount) } else { None }
 }
