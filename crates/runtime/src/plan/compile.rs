@@ -204,7 +204,12 @@ fn network_and_names(spec: &Spec, namespaces: &Namespaces, steps: &mut Vec<Step>
 
 fn protected_paths(linux: &Linux, steps: &mut Vec<Step>) -> Result<(), PlanError> {
     let clean = |field: &'static str, paths: &Option<Vec<String>>| -> Result<Vec<String>, PlanError> {
-        paths.iter().flatten().map(|text| path::clean(field, text)).collect()
+        // A relative one would protect some other path than whoever wrote it meant.
+        let absolute = |text: &String| match text.starts_with('/') {
+            true => path::clean(field, text),
+            false => Err(PlanError::invalid(field, text)),
+        };
+        paths.iter().flatten().map(absolute).collect()
     };
     let paths = clean("linux.readonlyPaths", linux.readonly_paths())?;
     if !paths.is_empty() {

@@ -69,6 +69,8 @@ fn what_would_reach_beyond_the_container_is_refused() {
             json!([{"destination": "/x", "type": "bind", "source": "/y",
                     "options": ["idmap=uids=@0-0-1;gids=@0-0-1"]}]),
         ),
+        ("/linux/maskedPaths", json!(["proc/keys"])),
+        ("/linux/readonlyPaths", json!(["../sys"])),
         ("/linux/sysctl", json!({"kernel.core_pattern": "x"})),
         ("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"})),
         ("/linux/sysctl", json!({"kernel.shmmax+kernel.core_pattern": "1"})),
