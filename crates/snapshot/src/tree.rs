@@ -53,11 +53,14 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
 /// Unlinks everything but folders in `folder`; stops at the first folder that is not empty and opens it.
 fn empty_until_folder(folder: BorrowedFd<'_>) -> Result<Option<(CString, OwnedFd)>, Errno> {
     // Entries are collected first: deleting while reading may skip names on some file systems.
-    for (name, _) in entries(folder)? {
-        match unlinkat(folder, name.as_c_str(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => continue,
-            Err(Errno::ISDIR) => {}
-            Err(errno) => return Err(errno),
+    for (name, kind) in entries(folder)? {
+        // Some file systems do not tell the kind; then the refusal does.
+        if kind != FileType::Directory {
+            match unlinkat(folder, name.as_c_str(), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(Errno::ISDIR) => {}
+                Err(errno) => return Err(errno),
+            }
         }
         match unlinkat(folder, name.as_c_str(), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {}
