@@ -15,11 +15,10 @@ use crate::networks::facts::FileFacts;
 /// Stands for the host's address on the container's first network.
 const HOST_GATEWAY: &str = "host-gateway";
 
-/// The files' folder in the bundle.
-pub(crate) const FOLDER: &str = "etc";
-pub(crate) const HOSTNAME: &str = "etc/hostname";
-pub(crate) const HOSTS: &str = "etc/hosts";
-pub(crate) const RESOLV_CONF: &str = "etc/resolv.conf";
+/// Their names in the bundle, which the shim knows too: it takes them away.
+pub(crate) use gantry_api::shim::{
+    FILES_FOLDER as FOLDER, HOSTNAME_FILE as HOSTNAME, HOSTS_FILE as HOSTS, RESOLV_CONF_FILE as RESOLV_CONF,
+};
 
 /// Writes all three, each into the file that is there, if there is one: a running container has it mounted, and
 /// sees the new text without anything being mounted again.
@@ -41,9 +40,14 @@ pub(crate) fn copy(from: &Path, to: &Path, hostname: &str) -> io::Result<()> {
     write_in_place(&to.join(RESOLV_CONF), &std::fs::read_to_string(from.join(RESOLV_CONF))?)
 }
 
-/// One write and then the new end: a reader in between sees at worst old lines behind the new ones.
+/// One write and then the new end: a reader in between sees at worst old lines behind the new ones. At a start there is
+/// no file yet, and no end to set.
 fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+    match File::options().write(true).create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made?.write_all(text.as_bytes()),
+    }
+    let mut file = File::options().write(true).open(path)?;
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)
 }

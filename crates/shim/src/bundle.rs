@@ -3,11 +3,13 @@
 //! it says is true only as long as the machine is up.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use gantry_api::shim::v1::Exited;
-use gantry_api::shim::{EXIT_FILE, PID_FILE, SOCKET_FILE};
+use gantry_api::shim::{
+    EXIT_FILE, FILES_FOLDER, HOSTNAME_FILE, HOSTS_FILE, PID_FILE, RESOLV_CONF_FILE, SOCKET_FILE,
+};
 use prost::Message;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, open, openat, renameat, unlinkat};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
@@ -42,15 +44,15 @@ impl Bundle {
         self.write(EXIT_FILE, &exited.encode_to_vec())
     }
 
-    /// Removes the shim's files, and the folder if nothing else is in it. Tries all; the first failure is
+    /// Removes the shim's files, those that the daemon provided to the container, and the folder if nothing else is in
+    /// it: by their names, which costs less than the daemon's look at what is there. Tries all; the first failure is
     /// returned.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        let files = [SOCKET_FILE, EXIT_FILE, PID_FILE].map(|name| self.remove_file(name));
-        let folder = match unlinkat(CWD, &self.path, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        };
-        files.into_iter().collect::<io::Result<()>>().and(folder)
+        let provided = [HOSTNAME_FILE, HOSTS_FILE, RESOLV_CONF_FILE].map(|name| self.remove_file(name));
+        let own = [SOCKET_FILE, EXIT_FILE, PID_FILE].map(|name| self.remove_file(name));
+        let inside = remove_folder(&self.dir, Path::new(FILES_FOLDER));
+        let folder = remove_folder(CWD, &self.path);
+        provided.into_iter().chain(own).chain([inside, folder]).fold(Ok(()), io::Result::and)
     }
 
     /// The path of a socket is at most 107 bytes, and a bundle's may be longer: so it is bound by its name
@@ -87,6 +89,14 @@ impl Bundle {
     }
 }
 
+/// Removes a folder that is empty; one that is not stays.
+fn remove_folder(dir: impl AsFd, path: &Path) -> io::Result<()> {
+    match unlinkat(dir, path, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -98,7 +108,8 @@ mod tests {
     fn the_socket_is_private_reachable_however_long_its_path_and_gone_at_the_end() {
         let parent = tempfile::tempdir().expect("tempdir");
         let path = parent.path().join("x".repeat(120)).join("bundle");
-        std::fs::create_dir_all(&path).expect("made");
+        std::fs::create_dir_all(path.join(FILES_FOLDER)).expect("made");
+        std::fs::write(path.join(HOSTS_FILE), "127.0.0.1 localhost\n").expect("written");
         rustix::process::umask(Mode::from_raw_mode(0o077));
         let (bundle, _listener) = Bundle::open(&path, 42).expect("opened");
         let mode = std::fs::metadata(path.join(SOCKET_FILE)).expect("there").permissions().mode();

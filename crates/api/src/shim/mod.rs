@@ -28,6 +28,14 @@ pub const SOCKET_FILE: &str = "shim.sock";
 pub const PID_FILE: &str = "pid";
 /// The name of the file with the encoded [`v1::Exited`] of init in the bundle folder.
 pub const EXIT_FILE: &str = "exit";
+/// The folder in the bundle folder of the files that are mounted over the container's own; the shim takes it away.
+pub const FILES_FOLDER: &str = "etc";
+/// What becomes `/etc/hostname`, in the bundle folder.
+pub const HOSTNAME_FILE: &str = "etc/hostname";
+/// What becomes `/etc/hosts`, in the bundle folder.
+pub const HOSTS_FILE: &str = "etc/hosts";
+/// What becomes `/etc/resolv.conf`, in the bundle folder.
+pub const RESOLV_CONF_FILE: &str = "etc/resolv.conf";
 /// The root filesystem's mount point in the bundle folder, where another runtime makes the container.
 pub const ROOTFS_FOLDER: &str = "rootfs";
 /// The network namespace's mount point in the bundle folder, for another runtime's create.

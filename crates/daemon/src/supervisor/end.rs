@@ -138,6 +138,10 @@ impl Supervisor {
 
     pub(super) async fn sweep(&self) -> Result<(), Error> {
         let bundle = self.daemon.layout.bundle(&self.record.namespace, &self.record.id);
+        // As a rule the shim has taken away everything. To look costs less than to hand the look to another thread.
+        if self.shim_left_nothing && !bundle.exists() {
+            return self.forget_network().await;
+        }
         let cgroup = self.daemon.cgroup_path(&self.record.namespace, &self.record.id);
         let cgroups = (!self.shim_left_nothing).then(|| self.daemon.cgroups.clone());
         let swept = self.daemon.blocking.run(move || sweep::sweep(&bundle, &cgroup, cgroups.as_ref()));
