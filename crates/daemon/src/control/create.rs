@@ -136,12 +136,7 @@ impl Daemon {
         if let Err(error) = removed {
             tracing::error!(error = %crate::error::Chain(&error), "a failed create could not be taken back");
         }
-        let erased = match self.erase_container(record).await {
-            Ok(Some(removal)) => self.delete_later(removal).await,
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = erased {
+        if let Err(error) = self.erase_container(record).await {
             tracing::warn!(error = %crate::error::Chain(&error), "a failed create left folders behind");
         }
     }

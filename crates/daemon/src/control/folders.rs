@@ -2,9 +2,11 @@
 //! away can both be repeated, because a crash may come at any point.
 
 use std::io;
+use std::path::Path;
 
-use gantry_snapshot::{Removal, SnapshotError};
+use gantry_snapshot::{Removal, SnapshotError, Snapshotter};
 use gantry_types::SnapshotKey;
+use tokio::sync::oneshot;
 
 use crate::assemble::Daemon;
 use crate::error::{Chain, Error};
@@ -40,39 +42,55 @@ impl Daemon {
             .await
     }
 
-    /// Takes the container's folders away: its snapshot has lost its name, and its bytes are the caller's to delete.
-    pub(crate) async fn erase_container(&self, record: &ContainerRecord) -> Result<Option<Removal>, Error> {
+    /// Takes the container's folders away. When this returns its snapshot has lost its name; its bytes are deleted by the
+    /// same thread: beside the answer while few do, and before it when deleting does not keep up. A daemon that ends in
+    /// between leaves them to the next one's start.
+    pub(crate) async fn erase_container(&self, record: &ContainerRecord) -> Result<(), Error> {
         let key = snapshot_key(record);
         let folder = self.layout.container(&record.namespace, &record.id);
         let snapshotter = self.snapshotter.clone();
-        self.blocking
-            .run(move || {
-                let removal = match snapshotter.remove(&key) {
-                    Ok(removal) => Some(removal),
-                    Err(SnapshotError::NotFound { .. }) => None,
-                    Err(error) => return Err(error.into()),
-                };
-                match std::fs::remove_dir_all(&folder) {
-                    Ok(()) => Ok(removal),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(removal),
-                    Err(source) => Err(Error::Io { action: "remove the container's folder", source }),
-                }
-            })
-            .await
-    }
-
-    /// Deletes a snapshot's bytes: beside the answer while few do, and before it when deleting does not keep up. A
-    /// daemon that ends in between leaves them to the next one's start.
-    pub(crate) async fn delete_later(&self, removal: Removal) -> Result<(), Error> {
-        let blocking = self.blocking.clone();
-        if blocking.is_busy() {
-            return Ok(blocking.run(move || removal.finish()).await?);
-        }
-        self.tasks.spawn("delete", async move {
-            if let Err(error) = blocking.run(move || removal.finish()).await {
-                tracing::warn!(error = %Chain(&error), "a removed snapshot's bytes are left to the next start");
+        let (told, erased) = oneshot::channel();
+        let (blocking, deletes_first) = (self.blocking.clone(), self.blocking.is_busy());
+        let work = move || {
+            let (erased, removal) = match set_aside(snapshotter.as_ref(), &key, &folder) {
+                Ok(removal) => (Ok(()), removal),
+                Err(error) => (Err(error), None),
+            };
+            if deletes_first {
+                delete(removal);
+                // Who asked may be gone, which is no concern of the folders'.
+                let _gone = told.send(erased);
+            } else {
+                let _gone = told.send(erased);
+                delete(removal);
             }
-        });
-        Ok(())
+        };
+        self.tasks.spawn("erase", async move { blocking.run(work).await });
+        // Only a daemon that ends drops the work.
+        erased.await.unwrap_or(Err(Error::ShuttingDown))
+    }
+}
+
+/// Takes the snapshot's name away, and the log.
+fn set_aside(
+    snapshotter: &dyn Snapshotter,
+    key: &SnapshotKey,
+    folder: &Path,
+) -> Result<Option<Removal>, Error> {
+    let removal = match snapshotter.remove(key) {
+        Ok(removal) => Some(removal),
+        Err(SnapshotError::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    match std::fs::remove_dir_all(folder) {
+        Ok(()) => Ok(removal),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(removal),
+        Err(source) => Err(Error::Io { action: "remove the container's folder", source }),
+    }
+}
+
+fn delete(removal: Option<Removal>) {
+    if let Some(Err(error)) = removal.map(Removal::finish) {
+        tracing::warn!(error = %Chain(&error), "a removed snapshot's bytes are left to the next start");
     }
 }

@@ -151,7 +151,7 @@ impl Supervisor {
     }
 
     async fn erase(&mut self) -> Result<(), Error> {
-        let removal = self.daemon.erase_container(&self.record).await?;
+        self.daemon.erase_container(&self.record).await?;
         let record = &self.record;
         let key = (record.namespace.clone(), record.id.clone());
         let name = (record.namespace.clone(), record.name.clone());
@@ -175,9 +175,6 @@ impl Supervisor {
         events.publish(&self.daemon.store);
         self.daemon.containers.forget(&record.namespace, &record.id);
         self.erased = true;
-        if let Some(removal) = removal {
-            self.daemon.delete_later(removal).await?;
-        }
         Ok(())
     }
 
