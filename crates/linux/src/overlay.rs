@@ -27,6 +27,8 @@ pub struct Overlay<'a> {
     pub volatile: bool,
     /// Further options; without a value they are flags.
     pub options: &'a [(&'a str, Option<&'a str>)],
+    /// Whether the caller is in [`apart`] already, where its layers are attached and nowhere else.
+    pub is_apart: bool,
 }
 
 impl Overlay<'_> {
@@ -34,7 +36,7 @@ impl Overlay<'_> {
     pub fn mount(&self, attributes: MountAttributes) -> Result<OwnedFd> {
         let context = FsContext::open("overlay")?;
         if !self.set_lower(&context)? {
-            return self.mount_apart(attributes);
+            return if self.is_apart { self.mount_here(attributes) } else { self.mount_apart(attributes) };
         }
         if let Some((upper, work)) = self.upper_and_work {
             context.set_string("upperdir", upper)?;
@@ -75,24 +77,9 @@ impl Overlay<'_> {
         if fits { context.set_string("lowerdir", &value).map(|()| true) } else { Ok(false) }
     }
 
-    /// Makes the mount by mount(2) where nobody sees it. It takes a thread, because a thread alone can leave the
-    /// mount namespace and the working folder that the process shares; both end with it.
+    /// Makes the mount by mount(2) where nobody sees it.
     fn mount_apart(&self, attributes: MountAttributes) -> Result<OwnedFd> {
-        const STACK_BYTES: usize = 256 << 10;
-        let work = || {
-            // SAFETY: takes a number; afterwards this thread's folders and mounts are its own.
-            let returned = unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS | libc::CLONE_NEWNS) };
-            sys::check(returned).map_err(SyscallError::name("unshare", "mounts"))?;
-            crate::mount::set_propagation(c"/", Propagation::Private, true)?;
-            self.mount_here(attributes)
-        };
-        let fail = SyscallError::caller("clone");
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
-            let thread =
-                thread.map_err(|error| fail(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
-            thread.join().unwrap_or_else(|_| Err(fail(Errno::CANCELED)))
-        })
+        apart(|| self.mount_here(attributes))
     }
 
     fn mount_here(&self, attributes: MountAttributes) -> Result<OwnedFd> {
@@ -135,6 +122,26 @@ impl Overlay<'_> {
         }
         data
     }
+}
+
+/// Does something in a mount namespace that is a copy of the caller's and ends with it, so that nobody sees what is
+/// mounted in between. It takes a thread, because a thread alone can leave the mount namespace and the working folder that
+/// the process shares; descriptors are the process's.
+pub fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    const STACK_BYTES: usize = 256 << 10;
+    let work = || {
+        // SAFETY: takes a number; afterwards this thread's folders and mounts are its own.
+        let returned = unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS | libc::CLONE_NEWNS) };
+        sys::check(returned).map_err(SyscallError::name("unshare", "mounts"))?;
+        crate::mount::set_propagation(c"/", Propagation::Private, true)?;
+        work()
+    };
+    let fail = SyscallError::caller("clone");
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| fail(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+        thread.join().unwrap_or_else(|_| Err(fail(Errno::CANCELED)))
+    })
 }
 
 /// Whether overlayfs looks at each option when it is set (Linux 6.5). Before, anything is taken and found wrong

@@ -181,6 +181,9 @@ pub fn exec(
     }
     let mut ready = ReadyProcess::new(asked, &input)?;
     ready.in_user_namespace = namespaces.contains(Namespaces::USER);
+    if let Some(ids) = &plan.ids {
+        prepare::own_stdio(ids, asked.uid, &input.stdio);
+    }
     let words = Words::of_process(asked);
     let oom_score_adj = oom_score(asked, &input);
     let sockets = handshake::pair().map_err(|error| failed(Operation::Handshake, &error))?;

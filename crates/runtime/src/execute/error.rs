@@ -290,6 +290,10 @@ impl Classified for ExecuteError {
             (_, 127) => Some("check the command's name, and that the image has it in its PATH".into()),
             (_, 126) => Some("check that it is an executable file for this machine's architecture".into()),
             (Operation::BindSource, _) => Some("check that the host path exists".into()),
+            (Operation::IdMap, _) => Some(
+                "the file system must have id-mapped mounts: tmpfs has them from Linux 6.3 on, network file systems have none"
+                    .into(),
+            ),
             (Operation::WorkingDir, _) => {
                 Some("check the working folder and the user's right to enter it".into())
             }

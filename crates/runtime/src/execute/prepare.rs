@@ -304,10 +304,7 @@ fn root(root: &Root, slave: bool, mappings: Option<&mut Mappings>) -> Result<Own
             let fail =
                 |error: SyscallError| ExecuteError::new(Operation::Rootfs, error.to_string(), error.errno);
             match id_map {
-                Some(namespace) => {
-                    let shifted = identity::shifted(overlay, namespace)?;
-                    shifted.mount(mount_overlay).map_err(fail)?.map_err(fail)
-                }
+                Some(namespace) => identity::shifted(overlay, namespace)?.mount().map_err(fail),
                 None => mount_overlay(overlay).map_err(fail),
             }
         }
@@ -340,7 +337,7 @@ fn plain_root(root: &Root) -> Result<OwnedFd, ExecuteError> {
 
 /// Pipes and terminals become the user's here, because the child has no right to those of the host. One that
 /// cannot be given away stays as it is.
-fn own_stdio(ids: &IdMap, user: u32, stdio: &Stdio) {
+pub(super) fn own_stdio(ids: &IdMap, user: u32, stdio: &Stdio) {
     let Stdio::Descriptors { stdin, stdout, stderr } = stdio else { return };
     let Some(uid) = ids.outside_user(user).map(rustix::fs::Uid::from_raw) else { return };
     for file in [stdin, stdout, stderr] {
@@ -355,6 +352,11 @@ fn own_stdio(ids: &IdMap, user: u32, stdio: &Stdio) {
 
 /// The overlay as a detached mount, for whoever attaches it where another runtime looks for its root.
 pub fn mount_overlay(overlay: &plan::Overlay) -> Result<OwnedFd, SyscallError> {
+    mount_overlay_in(overlay, false)
+}
+
+/// The same, in a mount namespace that is nobody else's or not.
+pub(super) fn mount_overlay_in(overlay: &plan::Overlay, is_apart: bool) -> Result<OwnedFd, SyscallError> {
     let lower: Vec<&str> = overlay.lower.iter().map(String::as_str).collect();
     let options: Vec<_> =
         overlay.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_deref())).collect();
@@ -364,6 +366,7 @@ pub fn mount_overlay(overlay: &plan::Overlay) -> Result<OwnedFd, SyscallError> {
         upper_and_work: (!upper.is_empty()).then_some((upper, work)),
         volatile: overlay.volatile,
         options: &options,
+        is_apart,
     };
     match asked.mount(MountAttributes::empty()) {
         // An overlay whose writes are not synced leaves a mark, so that nobody trusts the upper folder after a

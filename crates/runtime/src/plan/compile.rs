@@ -154,7 +154,8 @@ pub fn compile_exec(
     let kinds = [NamespaceKind::User, NamespaceKind::Time];
     let second = process.is_second_version()
         || container.namespaces.iter().any(|namespace| kinds.contains(&namespace.kind()));
-    Ok(ExecPlan { version: if second { 2 } else { 1 }, namespaces, process: Some(process) })
+    let ids = container.ids.clone();
+    Ok(ExecPlan { version: if second { 2 } else { 1 }, namespaces, process: Some(process), ids })
 }
 
 fn control_group(linux: &Linux, host: &cgroup::Host) -> Result<Option<CgroupPlan>, PlanError> {

@@ -171,4 +171,8 @@ pub struct ExecPlan {
     /// The process.
     #[prost(message, optional, tag = "3")]
     pub process: Option<Process>,
+    /// The mappings of the container's own user namespace, by which the process's standard streams become its user's. An
+    /// older executor leaves them as they are.
+    #[prost(message, optional, tag = "4")]
+    pub ids: Option<super::IdMap>,
 }

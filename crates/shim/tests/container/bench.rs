@@ -309,6 +309,7 @@ impl Daemon {
             version: VERSION,
             namespaces: NAMESPACES.map(i32::from).into(),
             process: Some(process(args, stdio.terminal)),
+            ids: None,
         };
         let exec = ExecRequest {
             exec_id: exec_id.to_owned(),
