@@ -57,6 +57,7 @@ mod runtimes;
 mod security;
 mod streams;
 mod tcp;
+mod userns;
 
 /// The tests of all files, or of those that `GANTRY_TEST_FILES` names.
 fn all(shared: &Arc<Shared>) -> Vec<Trial> {
@@ -95,6 +96,7 @@ fn all(shared: &Arc<Shared>) -> Vec<Trial> {
         security::all,
         streams::all,
         tcp::all,
+        userns::all,
     ]
     .into_iter()
     .flat_map(|file| file(shared))

@@ -92,7 +92,7 @@ impl Cli {
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         let session = Session::new(self.connection);
         match self.command {
-            Command::Run(args) => commands::run::run(*args, &session).await,
+            Command::Run(args) => Box::pin(commands::run::run(*args, &session)).await,
             Command::Create(args) => commands::create::run(*args, &session).await,
             Command::Start(args) => commands::start::run(args, &session).await,
             Command::Stop(args) => commands::stop::run(args, &session).await,

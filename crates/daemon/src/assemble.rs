@@ -33,7 +33,8 @@ use crate::pulls::Pulls;
 use crate::requests::Requests;
 use crate::supervisor::Nursery;
 use crate::tables::{
-    CONTAINER_NAMES, CONTAINER_STATUS, CONTAINERS, ContainerRecord, EVENTS, IMAGES, LEASES, REQUESTS,
+    CONTAINER_NAMES, CONTAINER_STATUS, CONTAINERS, ContainerRecord, EVENTS, ID_RANGES, IMAGES, LEASES,
+    REQUESTS,
 };
 use crate::tasks::Tasks;
 use crate::{clock, filters, host};
@@ -79,6 +80,7 @@ pub(crate) fn schema() -> Schema {
         .with(&EVENTS)
         .with(&LEASES)
         .with(&REQUESTS)
+        .with(&ID_RANGES)
         .with(&NETWORKS)
         .with(&NETWORK_NAMES)
         .with(&ENDPOINTS)

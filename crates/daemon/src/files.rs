@@ -20,6 +20,9 @@ pub(crate) use gantry_api::shim::{
     FILES_FOLDER as FOLDER, HOSTNAME_FILE as HOSTNAME, HOSTS_FILE as HOSTS, RESOLV_CONF_FILE as RESOLV_CONF,
 };
 
+/// The host's ids of who may change the files inside, where that is not the host's root.
+pub(crate) type Owner = Option<(u32, u32)>;
+
 /// Writes all three, each into the file that is there, if there is one: a running container has it mounted, and
 /// sees the new text without anything being mounted again.
 pub(crate) fn write(
@@ -27,29 +30,34 @@ pub(crate) fn write(
     hostname: &str,
     options: &ContainerOptions,
     facts: &FileFacts,
+    owner: Owner,
 ) -> io::Result<()> {
-    write_in_place(&bundle.join(HOSTNAME), &format!("{hostname}\n"))?;
-    write_in_place(&bundle.join(HOSTS), &hosts(hostname, options, facts))?;
-    write_in_place(&bundle.join(RESOLV_CONF), &resolv_conf(options, facts)?)
+    write_in_place(&bundle.join(HOSTNAME), &format!("{hostname}\n"), owner)?;
+    write_in_place(&bundle.join(HOSTS), &hosts(hostname, options, facts), owner)?;
+    write_in_place(&bundle.join(RESOLV_CONF), &resolv_conf(options, facts)?, owner)
 }
 
 /// Copies what the container says whose network is shared.
-pub(crate) fn copy(from: &Path, to: &Path, hostname: &str) -> io::Result<()> {
-    write_in_place(&to.join(HOSTNAME), &format!("{hostname}\n"))?;
-    write_in_place(&to.join(HOSTS), &std::fs::read_to_string(from.join(HOSTS))?)?;
-    write_in_place(&to.join(RESOLV_CONF), &std::fs::read_to_string(from.join(RESOLV_CONF))?)
+pub(crate) fn copy(from: &Path, to: &Path, hostname: &str, owner: Owner) -> io::Result<()> {
+    write_in_place(&to.join(HOSTNAME), &format!("{hostname}\n"), owner)?;
+    write_in_place(&to.join(HOSTS), &std::fs::read_to_string(from.join(HOSTS))?, owner)?;
+    write_in_place(&to.join(RESOLV_CONF), &std::fs::read_to_string(from.join(RESOLV_CONF))?, owner)
 }
 
 /// One write and then the new end: a reader in between sees at worst old lines behind the new ones. At a start there is
 /// no file yet, and no end to set.
-fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
-    match File::options().write(true).create_new(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made?.write_all(text.as_bytes()),
+fn write_in_place(path: &Path, text: &str, owner: Owner) -> io::Result<()> {
+    let (mut file, is_new) = match File::options().write(true).create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            (File::options().write(true).open(path)?, false)
+        }
+        made => (made?, true),
+    };
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
     }
-    let mut file = File::options().write(true).open(path)?;
     file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)
+    if is_new { Ok(()) } else { file.set_len(text.len() as u64) }
 }
 
 /// hosts(5).
@@ -189,9 +197,9 @@ mod tests {
         use std::os::unix::fs::MetadataExt as _;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("hosts");
-        write_in_place(&path, "a longer text\n").expect("written");
+        write_in_place(&path, "a longer text\n", None).expect("written");
         let inode = std::fs::metadata(&path).expect("there").ino();
-        write_in_place(&path, "short\n").expect("written");
+        write_in_place(&path, "short\n", None).expect("written");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "short\n");
         assert_eq!(std::fs::metadata(&path).expect("there").ino(), inode);
     }

@@ -32,6 +32,7 @@ mod supervisor;
 mod sweep;
 mod tables;
 mod tasks;
+mod user_namespaces;
 mod users;
 
 use std::path::PathBuf;

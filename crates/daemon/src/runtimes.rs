@@ -77,6 +77,10 @@ pub(crate) fn check(options: &ContainerOptions) -> Result<(), RuntimeError> {
     if options.init {
         return refuse("an init of Gantry's");
     }
+    if options.own_user_namespace().is_some() {
+        // Its root filesystem is mapped by whoever mounts it, in whose folders a mapped root could not look for it.
+        return refuse("a user namespace of the container's own");
+    }
     let shared = |mount: &Mount| match mount {
         Mount::Bind { propagation, .. } => {
             propagation.as_deref().is_some_and(|given| matches!(given, "shared" | "rshared"))
@@ -186,6 +190,7 @@ mod tests {
             recursive: true,
             propagation: Some("rshared".into()),
             create_source: false,
+            id_mapped: false,
         };
         let shared = ContainerOptions { mounts: vec![shared], ..asking("crun") };
         assert_eq!(check(&shared).expect_err("shared").reason(), "RUNTIME_UNSUPPORTED");

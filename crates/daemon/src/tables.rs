@@ -10,6 +10,7 @@
 //! events            number                  EventRow
 //! leases            (namespace, id)         LeaseRow
 //! requests          (namespace, request id) RequestRow
+//! id_ranges         first user id           IdRangeRow
 //! ```
 
 use gantry_image::ImageRecord;
@@ -28,6 +29,8 @@ pub(crate) const CONTAINER_NAMES: Table<(Namespace, ContainerName), ContainerId>
 pub(crate) const IMAGES: Table<(Namespace, Reference), ImageRow> = Table::new("images");
 pub(crate) const EVENTS: Table<u64, EventRow> = Table::new("events");
 pub(crate) const LEASES: Table<(Namespace, LeaseId), LeaseRow> = Table::new("leases");
+/// Ids of the host that are one container's, by the first of them.
+pub(crate) const ID_RANGES: Table<u64, IdRangeRow> = Table::new("id_ranges");
 pub(crate) const REQUESTS: Table<(Namespace, RequestId), RequestRow> = Table::new("requests");
 
 /// What was asked of a container, with everything of the image that a later start needs.
@@ -77,6 +80,14 @@ pub(crate) struct ImageRow {
     #[serde(default)]
     pub labels: Labels,
     pub created_unix_ns: i64,
+}
+
+/// A range of user and group ids of the host, given to a container for its user namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdRangeRow {
+    pub count: u32,
+    pub namespace: Namespace,
+    pub container: ContainerId,
 }
 
 /// Something that happened.

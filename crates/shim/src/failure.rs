@@ -41,6 +41,7 @@ pub(crate) fn execute(error: &ExecuteError) -> Failure {
         127 => FailureKind::CommandNotFound,
         126 => FailureKind::CommandNotExecutable,
         _ if error.operation == Operation::Plan => FailureKind::Unsupported,
+        _ if error.operation == Operation::IdMap => FailureKind::IdMap,
         _ => kind_of(errno),
     };
     Failure {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ExposedPort, Labels, NetworkMode, PublishedPort, RuntimeName};
+use crate::{ExposedPort, Labels, NetworkMode, PublishedPort, RuntimeName, UserNamespace};
 
 /// One process: the container's own, or an exec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ pub struct ContainerOptions {
     pub ipc_mode: NamespaceMode,
     /// The uts namespace.
     pub uts_mode: NamespaceMode,
+    /// The user namespace. `None` means the daemon's default in a request, and the host's in a record.
+    pub user_namespace: Option<UserNamespace>,
     /// Resource limits.
     pub resources: Resources,
     /// Capabilities, seccomp and the rest of its confinement.
@@ -98,6 +100,13 @@ pub struct ContainerOptions {
     pub runtime: Option<RuntimeName>,
 }
 
+impl ContainerOptions {
+    /// The container's own user namespace, if it has one.
+    pub fn own_user_namespace(&self) -> Option<&UserNamespace> {
+        self.user_namespace.as_ref().filter(|namespace| namespace.is_private())
+    }
+}
+
 /// A mount into the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -116,6 +125,9 @@ pub enum Mount {
         propagation: Option<String>,
         /// Whether a missing source folder is made (`-v`), instead of refused (`--mount`).
         create_source: bool,
+        /// Whether its files' owners are ids of the container (an id-mapped mount); only in a user namespace.
+        #[serde(default)]
+        id_mapped: bool,
     },
     /// A fresh tmpfs.
     Tmpfs {

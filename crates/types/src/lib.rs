@@ -11,6 +11,7 @@ mod network;
 mod platform;
 mod reference;
 mod state;
+mod user_namespace;
 
 pub use class::{Class, Classified, Resource};
 pub use container::*;
@@ -22,3 +23,4 @@ pub use network::*;
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
 pub use state::*;
+pub use user_namespace::{IdMapping, IdMappingError, UserNamespace, check_mappings, outside};

@@ -10,6 +10,10 @@ pub const ARGS_MAX: usize = 4096;
 pub const ENV_MAX: usize = 4096;
 /// Bytes of arguments and environment together; the kernel's own limit is a quarter of the stack limit.
 pub const ARGS_ENV_BYTES_MAX: usize = 1 << 20;
+/// Mappings of one kind of id in one user namespace, the kernel's own limit (user_namespaces(7)).
+pub const ID_MAPPINGS_MAX: usize = 340;
+/// Ids of a container in a user namespace of its own, where nothing else is asked: images have none above, but nobody's.
+pub const USER_NAMESPACE_IDS: u32 = 65_536;
 /// Mounts of one container.
 pub const MOUNTS_MAX: usize = 512;
 /// Devices of one container.

@@ -10,7 +10,7 @@ use gantry_types::{
 
 use super::field::{FieldProblem, InvalidField};
 use super::request;
-use super::{check, network, state};
+use super::{check, network, state, user_namespace};
 use crate::containers::v1;
 
 /// Stands for the host's address on the container's first network.
@@ -59,6 +59,7 @@ impl TryFrom<v1::ContainerOptions> for ContainerOptions {
     type Error = InvalidField;
 
     fn try_from(given: v1::ContainerOptions) -> Result<Self, InvalidField> {
+        let user_namespace = user_namespace::read(&given)?;
         let process = given.process.unwrap_or_default();
         if process.privileged {
             let problem = FieldProblem::Conflict { other: "security.privileged, which is a container's own" };
@@ -88,6 +89,7 @@ impl TryFrom<v1::ContainerOptions> for ContainerOptions {
             pid_mode: state::mode("pid_mode", given.pid_mode)?,
             ipc_mode: state::mode("ipc_mode", given.ipc_mode)?,
             uts_mode: state::mode("uts_mode", given.uts_mode)?,
+            user_namespace,
             resources: nested("resources", given.resources)?,
             security: nested("security", given.security)?,
             ulimits: ulimits(given.ulimits)?,
@@ -204,7 +206,7 @@ fn sysctls(given: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, 
 
 impl From<&ContainerOptions> for v1::ContainerOptions {
     fn from(options: &ContainerOptions) -> Self {
-        Self {
+        let mut message = Self {
             process: Some((&options.process).into()),
             hostname: options.hostname.clone(),
             domainname: options.domainname.clone(),
@@ -241,6 +243,9 @@ impl From<&ContainerOptions> for v1::ContainerOptions {
             dns_options: options.dns_options.clone(),
             volatile_rootfs: options.volatile_rootfs,
             runtime: options.runtime.as_ref().map(ToString::to_string).unwrap_or_default(),
-        }
+            ..Self::default()
+        };
+        user_namespace::write(options.user_namespace.as_ref(), &mut message);
+        message
     }
 }

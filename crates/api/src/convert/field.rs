@@ -70,6 +70,9 @@ pub enum FieldProblem {
     /// It is no identifier of its kind; the rule is the vocabulary's.
     #[error("{0}")]
     Identifier(gantry_types::IdError),
+    /// It is no mapping of ids that the kernel takes.
+    #[error("{0}")]
+    IdMapping(gantry_types::IdMappingError),
     /// It is no platform.
     #[error("{0}")]
     Platform(gantry_types::PlatformError),
@@ -104,6 +107,7 @@ impl Classified for InvalidField {
         match self.problem {
             FieldProblem::Identifier(_) => "IDENTIFIER_INVALID",
             FieldProblem::Platform(_) => "PLATFORM_INVALID",
+            FieldProblem::IdMapping(_) => "ID_MAPPING_INVALID",
             FieldProblem::Missing
             | FieldProblem::TooMany { .. }
             | FieldProblem::TooLong { .. }

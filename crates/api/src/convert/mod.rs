@@ -18,6 +18,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod time;
+mod user_namespace;
 
 pub use container::ContainerRequest;
 pub use field::{FieldProblem, InvalidField};

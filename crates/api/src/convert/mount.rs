@@ -45,6 +45,7 @@ fn bind_mount(given: v1::BindMount) -> Result<Mount, InvalidField> {
         recursive: !given.non_recursive,
         propagation: propagation.map(str::to_owned),
         create_source: given.create_source,
+        id_mapped: given.id_mapped,
     })
 }
 
@@ -62,7 +63,7 @@ fn tmpfs_mount(given: v1::TmpfsMount) -> Result<Mount, InvalidField> {
 impl From<&Mount> for v1::Mount {
     fn from(mount: &Mount) -> Self {
         let kind = match mount {
-            Mount::Bind { source, target, read_only, recursive, propagation, create_source } => {
+            Mount::Bind { source, target, read_only, recursive, propagation, create_source, id_mapped } => {
                 Kind::Bind(v1::BindMount {
                     source: source.clone(),
                     target: target.clone(),
@@ -70,6 +71,7 @@ impl From<&Mount> for v1::Mount {
                     non_recursive: !recursive,
                     propagation: propagation_number(propagation.as_deref()),
                     create_source: *create_source,
+                    id_mapped: *id_mapped,
                 })
             }
             Mount::Tmpfs { target, size_bytes, mode, read_only, options } => Kind::Tmpfs(v1::TmpfsMount {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_types::{
-    Class, Classified, ContainerOptions, Device, EndpointOptions, Mount, NamespaceMode, NetworkAttachment,
-    NetworkMode, PortRange, ProcessOptions, Protocol, PublishedPort, Resources, Seccomp, SecurityOptions,
-    Ulimit,
+    Class, Classified, ContainerOptions, Device, EndpointOptions, IdMapping, Mount, NamespaceMode,
+    NetworkAttachment, NetworkMode, PortRange, ProcessOptions, Protocol, PublishedPort, Resources, Seccomp,
+    SecurityOptions, Ulimit, UserNamespace,
 };
 
 use super::{ContainerRequest, InvalidField};
@@ -35,6 +35,7 @@ fn everything_asked() -> ContainerOptions {
                 recursive: false,
                 propagation: Some(text("rslave")),
                 create_source: true,
+                id_mapped: true,
             },
             Mount::Tmpfs {
                 target: text("/t"),
@@ -68,6 +69,10 @@ fn everything_asked() -> ContainerOptions {
         pid_mode: NamespaceMode::Host,
         ipc_mode: NamespaceMode::Host,
         uts_mode: NamespaceMode::Host,
+        user_namespace: Some(UserNamespace::Mapped {
+            users: vec![IdMapping { inside: 0, outside: 5000, count: 10 }],
+            groups: vec![IdMapping { inside: 0, outside: 6000, count: 9 }],
+        }),
         resources: Resources {
             memory_bytes: Some(1 << 20),
             memory_swap_bytes: Some(u64::MAX),

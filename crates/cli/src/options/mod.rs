@@ -3,6 +3,7 @@
 mod confinement;
 mod network;
 pub(crate) mod resources;
+mod user_namespace;
 
 use clap::Args;
 use gantry_api::containers::v1::{
@@ -65,6 +66,8 @@ pub(crate) struct ContainerFlags {
     confinement: confinement::ConfinementFlags,
     #[command(flatten)]
     network: network::NetworkFlags,
+    #[command(flatten)]
+    user_namespace: user_namespace::UserNamespaceFlags,
     /// Name of the container; made up when left out
     #[arg(long)]
     name: Option<String>,
@@ -210,7 +213,7 @@ impl ContainerFlags {
             namespace: session.namespace(),
             name: self.name.unwrap_or_default(),
             image,
-            options: Some(self.network.apply(options)?),
+            options: Some(self.user_namespace.apply(self.network.apply(options)?)?),
             labels: pair::labels(&self.label_file, self.label)?,
             platform: self.platform.unwrap_or_default(),
             request_id: String::new(),

@@ -34,6 +34,7 @@ pub(crate) fn volume(text: &str) -> Result<Mount, String> {
             // Labels of SELinux, which Gantry does not set, and defaults.
             "rw" | "z" | "Z" | "rbind" => {}
             "bind" => bind.non_recursive = true,
+            "idmap" => bind.id_mapped = true,
             other => bind.propagation = propagation(other).ok_or_else(|| unknown(other))?.into(),
         }
     }
@@ -54,6 +55,7 @@ pub(crate) fn mount(text: &str) -> Result<Mount, String> {
             "target" | "dst" | "destination" => target = Some(value),
             "readonly" | "ro" => read_only = flag(value).ok_or_else(|| unknown(field))?,
             "bind-propagation" => bind.propagation = propagation(value).ok_or_else(|| unknown(field))?.into(),
+            "idmap" => bind.id_mapped = flag(value).ok_or_else(|| unknown(field))?,
             "bind-recursive" => bind.non_recursive = value == "disabled",
             "bind-nonrecursive" => bind.non_recursive = flag(value).ok_or_else(|| unknown(field))?,
             "tmpfs-size" => tmpfs.size_bytes = Some(size(value)?),
@@ -161,7 +163,10 @@ mod tests {
     #[test]
     fn a_mount_is_written_out() {
         let mount_of = bind(mount("type=bind,src=/a,dst=/b,readonly,bind-propagation=shared"));
-        assert!(mount_of.read_only && !mount_of.create_source);
+        assert!(mount_of.read_only && !mount_of.create_source && !mount_of.id_mapped);
+        assert!(
+            bind(mount("type=bind,src=/a,dst=/b,idmap")).id_mapped && bind(volume("/a:/b:idmap")).id_mapped
+        );
         let tmpfs = tmpfs_of(mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700"));
         assert_eq!((tmpfs.size_bytes, tmpfs.mode), (Some(1 << 20), Some(0o700)));
         for text in ["type=bind,src=/a", "type=bind,dst=/a", "src=/a,dst=/b", "type=bind,src=/a,dst=/b,x=y"] {

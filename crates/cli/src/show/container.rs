@@ -2,8 +2,8 @@
 
 use gantry_api::containers::v1::mount::Kind;
 use gantry_api::containers::v1::{
-    Container, ContainerOptions, ContainerState, Exit, Mount, NamespaceMode, NetworkMode, Resources,
-    SeccompMode,
+    Container, ContainerOptions, ContainerState, Exit, IdMapping, Mount, NamespaceMode, NetworkMode,
+    Resources, SeccompMode, UserNamespaceMode,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -172,6 +172,7 @@ fn mount(mount: &Mount) -> Value {
     match &mount.kind {
         Some(Kind::Bind(bind)) => json!({
             "Type": "bind", "Source": bind.source, "Destination": bind.target, "RW": !bind.read_only,
+            "IdMapped": bind.id_mapped,
             "Propagation": bind.propagation().as_str_name().trim_start_matches("MOUNT_PROPAGATION_").to_lowercase(),
         }),
         Some(Kind::Tmpfs(tmpfs)) => json!({
@@ -191,6 +192,19 @@ fn config(container: &Container, options: &ContainerOptions) -> Value {
         "OpenStdin": process.stdin_open, "Labels": container.labels, "StopSignal": options.stop_signal,
         "StopTimeoutMs": options.stop_timeout_ms,
     })
+}
+
+fn user_namespace(options: &ContainerOptions) -> &'static str {
+    match options.user_namespace_mode() {
+        UserNamespaceMode::Unspecified | UserNamespaceMode::Host => "host",
+        UserNamespaceMode::Auto => "auto",
+        UserNamespaceMode::Mapped => "private",
+    }
+}
+
+/// As `--uidmap` takes them.
+fn mappings(list: &[IdMapping]) -> Vec<String> {
+    list.iter().map(|one| format!("{}:{}:{}", one.inside, one.outside, one.count)).collect()
 }
 
 fn host_config(options: &ContainerOptions) -> Value {
@@ -222,7 +236,9 @@ fn host_config(options: &ContainerOptions) -> Value {
         options.extra_hosts.iter().map(|entry| format!("{}:{}", entry.name, entry.address)).collect();
     json!({
         "NetworkMode": network(options), "PidMode": mode(options.pid_mode()), "IpcMode": mode(options.ipc_mode()),
-        "UTSMode": mode(options.uts_mode()), "Memory": resources.memory_bytes, "MemorySwap": resources.memory_swap_bytes,
+        "UTSMode": mode(options.uts_mode()), "UsernsMode": user_namespace(options),
+        "IDMappings": {"UidMap": mappings(&options.uid_mappings), "GidMap": mappings(&options.gid_mappings)},
+        "Memory": resources.memory_bytes, "MemorySwap": resources.memory_swap_bytes,
         "MemoryReservation": resources.memory_reservation_bytes, "NanoCpus": resources.nano_cpus,
         "CpuShares": resources.cpu_shares, "CpusetCpus": resources.cpuset_cpus, "CpusetMems": resources.cpuset_mems,
         "PidsLimit": resources.pids_max, "BlkioWeight": resources.blkio_weight, "Privileged": security.privileged,

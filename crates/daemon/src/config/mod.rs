@@ -5,6 +5,7 @@
 mod load;
 mod networks;
 mod runtimes;
+mod user_namespaces;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use load::{Overrides, load};
 pub(crate) use networks::{Driver, Networks, Pool};
 pub(crate) use runtimes::Runtime;
+pub(crate) use user_namespaces::{DefaultUserNamespace, IdPool};
 
 /// Where the configuration is looked for when no `--config` is given.
 pub(crate) const DEFAULT_PATH: &str = "/etc/gantry/config.toml";
@@ -110,6 +112,10 @@ pub(crate) struct Containers {
     pub volatile_rootfs: bool,
     /// Which runtime makes a container that asks for none: `gantry`, or whatever a container may ask for.
     pub default_runtime: RuntimeName,
+    /// Which user namespace a container has that asks for none: `host`, or `auto`, a range of ids of its own.
+    pub default_userns: DefaultUserNamespace,
+    /// Ids of the host that are given to such containers, `first/size`. Nobody else on the machine may use them.
+    pub userns_pool: IdPool,
 }
 
 /// `[images]`
@@ -168,6 +174,8 @@ impl Default for Containers {
             stop_timeout_ms: gantry_types::STOP_TIMEOUT_MS,
             volatile_rootfs: false,
             default_runtime: RuntimeName::default(),
+            default_userns: DefaultUserNamespace::default(),
+            userns_pool: IdPool::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::supervisor::{self, Found};
 use crate::tables::{
     CONTAINER_NAMES, CONTAINER_STATUS, CONTAINERS, ContainerRecord, ContainerStatus, EventKind, IMAGES,
 };
-use crate::{clock, images};
+use crate::{clock, images, user_namespaces};
 
 impl Daemon {
     /// Returns the new container's id once it survives a power cut.
@@ -51,6 +51,7 @@ impl Daemon {
                 record.name = names::with_digits(&record.id);
             }
             attach_network::take(tx, &self.networks, &mut record)?;
+            user_namespaces::take(tx, self.config.containers.userns_pool, &mut record)?;
             let name_key = (record.namespace.clone(), record.name.clone());
             tx.insert(&CONTAINERS, &key, record.clone())?;
             tx.insert(&CONTAINER_STATUS, &key, status.clone())?;
@@ -118,6 +119,7 @@ impl Daemon {
         let mut record = record;
         let default = || self.config.containers.default_runtime.clone();
         record.options.runtime.get_or_insert_with(default);
+        user_namespaces::resolve(&self.config.containers, &mut record.options.user_namespace)?;
         attach_network::resolve_peer(&self.store, &record.namespace, &mut record.options.network)?;
         self.check_spec(&record)?;
         Ok(record)
@@ -131,6 +133,7 @@ impl Daemon {
             tx.remove(&CONTAINER_STATUS, &key);
             tx.remove(&CONTAINER_NAMES, &(record.namespace.clone(), record.name.clone()));
             attach_network::give_back(tx, &record.namespace, &record.id);
+            user_namespaces::give_back(tx, record);
             Ok::<_, Error>(())
         });
         if let Err(error) = removed {

@@ -60,6 +60,7 @@ engines!(
     crate::networks::DriverProblem,
     crate::networks::NetworkProblem,
     crate::runtimes::RuntimeError,
+    crate::user_namespaces::UserNamespaceProblem,
     gantry_image::PullError,
     gantry_image::content::ContentError,
     gantry_image::import::ImportError,

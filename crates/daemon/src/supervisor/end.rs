@@ -14,7 +14,7 @@ use crate::control::attach_network;
 use crate::error::{Chain, Error};
 use crate::reconcile::{self, Host, Step};
 use crate::tables::{CONTAINER_NAMES, CONTAINER_STATUS, CONTAINERS, EventKind};
-use crate::{clock, sweep};
+use crate::{clock, sweep, user_namespaces};
 
 /// Exit code of a container that ended unseen: its shim took it along by SIGKILL, or the machine did.
 const CODE_LOST: u32 = 137;
@@ -161,6 +161,7 @@ impl Supervisor {
             tx.remove(&CONTAINER_STATUS, &key);
             tx.remove(&CONTAINER_NAMES, &name);
             attach_network::give_back(tx, &record.namespace, &record.id);
+            user_namespaces::give_back(tx, record);
             events.append(
                 tx,
                 &record.namespace,

@@ -122,7 +122,7 @@ fn foreign_spec(mut spec: Spec, record: &ContainerRecord, bundle: &Path) -> Spec
         process.set_oom_score_adj(process.oom_score_adj().or(Some(OOM_SCORE_ADJ)));
     }
     let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
-    if !passed(&record.options.network).is_empty() {
+    if !passed(&record.options).is_empty() {
         for namespace in namespaces.into_iter().flatten() {
             if namespace.typ() == LinuxNamespaceType::Network {
                 namespace.set_path(Some(bundle.join(NETWORK_FILE)));

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use gantry_api::shim::v1::{FailureKind, LaunchRequest, LogLimits, StartRequest, StartResponse, Stdio};
 use gantry_types::{ContainerEvent, ContainerState, Exit};
 
+use super::spec::makes_network;
 use super::{ShimConnection, ShimError, Supervisor};
 use crate::clock;
 use crate::error::{Chain, Error};
@@ -100,12 +101,20 @@ impl Supervisor {
     async fn launch(&mut self) -> Result<(), Error> {
         let prepared = self.daemon.prepare_network(&self.record).await?;
         let (daemon, record) = (Arc::clone(&self.daemon), Arc::clone(&self.record));
-        let connected = daemon.connect_network(&record, prepared.unconnected);
-        let (launched, connected) = tokio::join!(self.launch_shim(prepared.descriptor), connected);
-        if launched.and(connected)? { self.daemon.rewrite_files(&self.record).await } else { Ok(()) }
+        let rewrites = if makes_network(&record.options) {
+            let pid = self.launch_shim(None).await?;
+            let made = daemon.made_network(pid).await?;
+            daemon.connect_network(&record, Some(made)).await?
+        } else {
+            let connected = daemon.connect_network(&record, prepared.unconnected);
+            let (launched, connected) = tokio::join!(self.launch_shim(prepared.descriptor), connected);
+            launched.and(connected)?
+        };
+        if rewrites { self.daemon.rewrite_files(&self.record).await } else { Ok(()) }
     }
 
-    async fn launch_shim(&mut self, network: Option<OwnedFd>) -> Result<(), Error> {
+    /// Returns the process id of the container's init.
+    async fn launch_shim(&mut self, network: Option<OwnedFd>) -> Result<u32, Error> {
         let launch = self.daemon.prepare_launch(&self.record).await?;
         let connection = ShimConnection::open(&self.daemon.tasks, launch.socket);
         let client = connection.client.clone();
@@ -130,8 +139,7 @@ impl Supervisor {
             network_namespace: network.is_some(),
             foreign: launch.foreign,
         };
-        client.launch(request, network).await?;
-        Ok(())
+        Ok(client.launch(request, network).await?.pid)
     }
 
     /// Attaches those who wait, and lets the programme go.
@@ -161,6 +169,7 @@ fn exit_code(error: &Error) -> u32 {
         | FailureKind::AlreadyExists
         | FailureKind::ResourceExhausted
         | FailureKind::Runtime
+        | FailureKind::IdMap
         | FailureKind::System => CODE_ENGINE,
     }
 }

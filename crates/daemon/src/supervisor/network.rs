@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use gantry_network::Netns;
 use gantry_store::Transaction;
-use gantry_types::{ContainerId, ContainerState, EndpointOptions, NetworkMode, PublishedPort};
+use gantry_types::{ContainerId, ContainerState, EndpointOptions, NetworkMode, PublishedPort, UserNamespace};
 
 use super::Supervisor;
+use super::spec::makes_network;
 use crate::assemble::Daemon;
 use crate::control::attach_network;
 use crate::error::Error;
@@ -23,7 +24,7 @@ use crate::{files, tables};
 /// What a start needs of the network.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// What init joins; `None` for the host's.
+    /// What init joins; `None` for the host's, and where init makes its own.
     pub(super) descriptor: Option<OwnedFd>,
     /// The namespace that still has to get its links.
     pub(super) unconnected: Option<Netns>,
@@ -38,6 +39,7 @@ impl Daemon {
         let shared = |descriptor| Prepared { descriptor: Some(descriptor), unconnected: None };
         match &record.options.network {
             NetworkMode::Host => Ok(Prepared { descriptor: None, unconnected: None }),
+            _ if makes_network(&record.options) => Ok(Prepared { descriptor: None, unconnected: None }),
             NetworkMode::None | NetworkMode::Networks(_) => {
                 let netns = self.take_namespace().await?;
                 let copied = netns.descriptor().try_clone_to_owned();
@@ -64,6 +66,11 @@ impl Daemon {
                 Ok(shared(self.open_sandbox(&sandbox).await?))
             }
         }
+    }
+
+    /// The namespace that the container's init has made.
+    pub(super) async fn made_network(&self, pid: u32) -> Result<Netns, Error> {
+        self.blocking.run(move || Ok(Netns::open(&facts::namespace_of(pid))?)).await
     }
 
     /// Gives the namespace its links. Beside the shim's launch. Tells whether drivers gave it addresses that the
@@ -103,11 +110,12 @@ impl Daemon {
         let bundle = self.layout.bundle(&record.namespace, &record.id);
         let hostname = self.hostname(record);
         let options = &record.options;
+        let owner = options.own_user_namespace().and_then(UserNamespace::root);
         let places = match &options.network {
             NetworkMode::Container(peer) => {
                 let id: ContainerId = peer.parse()?;
                 let from = self.layout.bundle(&record.namespace, &id);
-                return files::copy(&from, &bundle, &hostname)
+                return files::copy(&from, &bundle, &hostname, owner)
                     .map_err(|source| Error::Io { action: "copy the shared network's files", source });
             }
             NetworkMode::Sandbox(id) => {
@@ -119,7 +127,7 @@ impl Daemon {
             }
         };
         let facts = facts::of_files(&places, self.networks.config.dns);
-        files::write(&bundle, &hostname, options, &facts)
+        files::write(&bundle, &hostname, options, &facts, owner)
             .map_err(|source| Error::Io { action: "write the container's files", source })
     }
 }

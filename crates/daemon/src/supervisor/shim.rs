@@ -59,7 +59,8 @@ impl Classified for ShimError {
                 Kind::WrongPhase
                 | Kind::NoSuchProcess
                 | Kind::CommandNotFound
-                | Kind::CommandNotExecutable => Class::FailedPrecondition,
+                | Kind::CommandNotExecutable
+                | Kind::IdMap => Class::FailedPrecondition,
                 Kind::AlreadyExists => Class::AlreadyExists,
                 Kind::ResourceExhausted => Class::ResourceExhausted,
             },
@@ -75,6 +76,7 @@ impl Classified for ShimError {
             Self::Failed(failure) => match failure.kind() {
                 Kind::Unspecified | Kind::System => "START_FAILED",
                 Kind::Runtime => "RUNTIME_FAILED",
+                Kind::IdMap => "ID_MAPPING_FAILED",
                 Kind::InvalidRequest => "SHIM_REQUEST_INVALID",
                 Kind::Unsupported => "SHIM_REQUEST_UNSUPPORTED",
                 Kind::WrongPhase => "CONTAINER_STATE",
@@ -95,6 +97,10 @@ impl Classified for ShimError {
             }
             Self::Failed(failure) if failure.kind() == Kind::CommandNotExecutable => Some(
                 "check that the file has its execute bit and was built for this machine's processor".into(),
+            ),
+            Self::Failed(failure) if failure.kind() == Kind::IdMap => Some(
+                "the file system must have id-mapped mounts: tmpfs has them from Linux 6.3 on, network file systems have none"
+                    .into(),
             ),
             Self::Failed(failure) if failure.kind() == Kind::Runtime => Some(
                 "these are the runtime's own words; --runtime gantry tells whether another can do it".into(),

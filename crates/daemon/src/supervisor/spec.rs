@@ -12,7 +12,7 @@ use gantry_runtime::plan::{self, NamespaceKind, PlanInput};
 use gantry_runtime::spec::{self, ExecInput, GeneratedFiles, HostFacts, SpecInput};
 use gantry_runtime::user::ResolvedUser;
 use gantry_snapshot::Rootfs;
-use gantry_types::{NetworkMode, ProcessOptions, RuntimeName};
+use gantry_types::{ContainerOptions, NetworkMode, ProcessOptions, RuntimeName};
 use oci_spec::runtime::Spec;
 use prost::Message;
 use tokio::net::UnixStream;
@@ -173,11 +173,14 @@ impl Daemon {
         };
         let overlay = plan::Root::Overlay(self.overlay(record, rootfs));
         let input = PlanInput {
-            rootfs: plan::Rootfs { root: Some(overlay), id_mapped: false },
+            rootfs: plan::Rootfs {
+                root: Some(overlay),
+                id_mapped: record.options.own_user_namespace().is_some(),
+            },
             cgroups: self.cgroups.clone(),
             init: record.options.init,
             filter,
-            passed: passed(&record.options.network),
+            passed: passed(&record.options),
             ..PlanInput::default()
         };
         Ok(plan::compile(spec, &input)?)
@@ -217,14 +220,21 @@ fn is_own(record: &ContainerRecord) -> bool {
 }
 
 /// The namespaces that the daemon makes and the shim passes on.
-pub(super) fn passed(network: &NetworkMode) -> Vec<NamespaceKind> {
-    match network {
+pub(super) fn passed(options: &ContainerOptions) -> Vec<NamespaceKind> {
+    match &options.network {
+        _ if makes_network(options) => Vec::new(),
         NetworkMode::Host => Vec::new(),
         NetworkMode::None
         | NetworkMode::Container(_)
         | NetworkMode::Sandbox(_)
         | NetworkMode::Networks(_) => vec![NamespaceKind::Network],
     }
+}
+
+/// Whether the container's init makes its network namespace, because that must belong to its user namespace: who is root
+/// there has a say in it only then (ports below 1024, ping, parameters, `/sys`).
+pub(super) fn makes_network(options: &ContainerOptions) -> bool {
+    options.own_user_namespace().is_some() && options.network.is_private()
 }
 
 /// Whom the container's programme runs as, by the container's own user database.

@@ -137,6 +137,34 @@ pub enum SpecError {
         /// What it breaks.
         rule: &'static str,
     },
+    /// A user namespace of the container's own does not go with something else that is asked.
+    #[error("a container in a user namespace of its own cannot have {what}")]
+    UserNamespaceConflict {
+        /// What else.
+        what: &'static str,
+    },
+    /// The process's user or group is nobody on the host.
+    #[error("{kind} {id} is outside of the container's user namespace")]
+    IdUnmapped {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// Its number inside.
+        id: u32,
+    },
+    /// A bind mount cannot have the owners of a user namespace that is not there.
+    #[error("mount {target:?} cannot be id-mapped: the container is in the host's user namespace")]
+    MountIdMapped {
+        /// The path inside the container.
+        target: String,
+    },
+    /// The kernel cannot give a root filesystem other owners.
+    #[error("a container in a user namespace of its own needs Linux 5.19, and this is {major}.{minor}")]
+    IdMappedMountsUnsupported {
+        /// The kernel's version.
+        major: u32,
+        /// And what stands behind the point.
+        minor: u32,
+    },
     /// The kernel has no system call filter.
     #[error("this kernel has no seccomp filters")]
     SeccompUnsupported,
@@ -163,9 +191,12 @@ impl Classified for SpecError {
             | Self::UlimitOrder { .. }
             | Self::Sysctl { .. }
             | Self::DevicePermissions { .. }
-            | Self::Resource { .. } => Class::InvalidArgument,
+            | Self::Resource { .. }
+            | Self::UserNamespaceConflict { .. }
+            | Self::IdUnmapped { .. }
+            | Self::MountIdMapped { .. } => Class::InvalidArgument,
             Self::DeviceMissing { .. } | Self::CapabilityMissing { .. } => Class::FailedPrecondition,
-            Self::SeccompUnsupported => Class::Unimplemented,
+            Self::SeccompUnsupported | Self::IdMappedMountsUnsupported { .. } => Class::Unimplemented,
             Self::Profile(error) => error.class(),
         }
     }
@@ -190,6 +221,10 @@ impl Classified for SpecError {
             Self::DeviceMissing { .. } => "DEVICE_MISSING",
             Self::DevicePermissions { .. } => "DEVICE_PERMISSIONS_MALFORMED",
             Self::Resource { .. } => "RESOURCE_OUT_OF_RANGE",
+            Self::UserNamespaceConflict { .. } => "USER_NAMESPACE_CONFLICT",
+            Self::IdUnmapped { .. } => "ID_UNMAPPED",
+            Self::MountIdMapped { .. } => "MOUNT_ID_MAPPED",
+            Self::IdMappedMountsUnsupported { .. } => "ID_MAPPED_MOUNTS_UNSUPPORTED",
             Self::SeccompUnsupported => "SECCOMP_UNSUPPORTED",
             Self::Profile(error) => error.reason(),
         }
@@ -220,6 +255,13 @@ impl Classified for SpecError {
             Self::DeviceMissing { .. } => "give the path of a character or block device of the host",
             Self::DevicePermissions { .. } => "write rwm, or a part of it",
             Self::Resource { .. } => "see the limits in the API's description of resources",
+            Self::UserNamespaceConflict { .. } | Self::IdMappedMountsUnsupported { .. } => {
+                "leave that out, or run the container in the host's user namespace (--userns host)"
+            }
+            Self::IdUnmapped { .. } => {
+                "choose another user, or more ids (--userns auto:size=N, --uidmap, --gidmap)"
+            }
+            Self::MountIdMapped { .. } => "leave idmap out, or add --userns auto",
             Self::SeccompUnsupported => "run the container with the filter set to unconfined, if you must",
             Self::Profile(error) => return error.hint(),
         };

@@ -15,6 +15,7 @@ mod resources;
 mod rlimits;
 mod signal;
 mod sysctls;
+mod user_namespace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -122,6 +123,7 @@ pub fn build(input: &SpecInput<'_>) -> Result<Spec, SpecError> {
     names::check(input.options)?;
     image_volumes(input.image)?;
     stop_signal(input.options, input.image)?;
+    user_namespace::check(input)?;
     let capabilities = process::capabilities(input.options, input.host)?;
 
     let mut root = Root::default();
@@ -153,6 +155,8 @@ fn linux(input: &SpecInput<'_>, capabilities: CapabilitySet) -> Result<Linux, Sp
     linux
         .set_cgroups_path(Some(input.cgroup_path.to_owned()))
         .set_namespaces(Some(namespaces(input.options)))
+        .set_uid_mappings(user_namespace::users(input.options))
+        .set_gid_mappings(user_namespace::groups(input.options))
         .set_sysctl(sysctls::build(input.options)?)
         .set_resources(Some(resources::build(&input.options.resources, input.host, rules)?))
         .set_devices(Some(nodes))
@@ -176,6 +180,7 @@ fn namespaces(options: &ContainerOptions) -> Vec<LinuxNamespace> {
         (LinuxNamespaceType::Ipc, private(options.ipc_mode)),
         (LinuxNamespaceType::Pid, private(options.pid_mode)),
         (LinuxNamespaceType::Network, options.network != NetworkMode::Host),
+        (LinuxNamespaceType::User, options.own_user_namespace().is_some()),
     ]
     .into_iter()
     .filter(|(_, own)| *own)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use gantry_types::{ContainerOptions, MOUNTS_MAX, NamespaceMode};
 use oci_spec::runtime::Mount;
 
-use super::{GeneratedFiles, SpecError, paths};
+use super::{GeneratedFiles, SpecError, paths, user_namespace};
 
 /// Bytes of `/dev/shm` unless the request says otherwise.
 const SHM_SIZE_BYTES: u64 = 64 << 20;
@@ -35,7 +35,7 @@ pub(crate) fn build(options: &ContainerOptions, files: &GeneratedFiles) -> Resul
     }
     let mut asked: Vec<Mount> = Vec::new();
     for mount in &options.mounts {
-        let mount = user_mount(mount)?;
+        let mount = user_mount(mount, options)?;
         if asked.iter().any(|other| other.destination() == mount.destination()) {
             return Err(SpecError::MountTwice { target: mount.destination().display().to_string() });
         }
@@ -65,20 +65,21 @@ fn kernel_mounts(options: &ContainerOptions) -> Vec<Mount> {
     let privileged = options.security.privileged;
     let kernel_files: &[&str] =
         if privileged { &["nosuid", "noexec", "nodev"] } else { &["nosuid", "noexec", "nodev", "ro"] };
+    let terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    // The group of terminals, where there is such a group.
+    let terminals = &terminals[..if user_namespace::has_group(options, 5) { 6 } else { 5 }];
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/sys", "sysfs", "sysfs", kernel_files),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
+        system(options, kernel_files),
+        mount("/dev/pts", "devpts", "devpts", terminals),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", kernel_files),
     ];
-    // It shows the queues of whichever ipc namespace mounts it, the host's too; few hosts have it mounted.
-    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    // It shows the queues of whichever ipc namespace mounts it, the host's too; few hosts have it mounted. Of a namespace
+    // that is another user namespace's nobody may mount it.
+    if options.ipc_mode == NamespaceMode::Private || options.own_user_namespace().is_none() {
+        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    }
     match options.ipc_mode {
         NamespaceMode::Private => {
             let size = format!("size={}", options.shm_size_bytes.unwrap_or(SHM_SIZE_BYTES));
@@ -95,6 +96,15 @@ fn kernel_mounts(options: &ContainerOptions) -> Vec<Mount> {
         }
     }
     mounts
+}
+
+/// `/sys`. It shows the network namespace's links, and so may only be mounted by those whom that belongs to; for others
+/// it is the host's, without what is mounted below, and nobody in a user namespace could write to it anyway.
+fn system(options: &ContainerOptions, flags: &[&str]) -> Mount {
+    if user_namespace::owns_network(options) {
+        return mount("/sys", "sysfs", "sysfs", flags);
+    }
+    mount("/sys", "bind", "/sys", &["bind", "rprivate", "nosuid", "noexec", "nodev", "ro"])
 }
 
 /// `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`.
@@ -114,7 +124,7 @@ fn file_mounts(options: &ContainerOptions, files: &GeneratedFiles) -> Vec<Mount>
     .collect()
 }
 
-fn user_mount(asked: &gantry_types::Mount) -> Result<Mount, SpecError> {
+fn user_mount(asked: &gantry_types::Mount, all: &ContainerOptions) -> Result<Mount, SpecError> {
     let target = paths::target("mount target", asked.target())?;
     let mut built = Mount::default();
     built.set_destination(target);
@@ -126,6 +136,7 @@ fn user_mount(asked: &gantry_types::Mount) -> Result<Mount, SpecError> {
             recursive,
             propagation,
             create_source: _,
+            id_mapped,
         } => {
             paths::absolute("mount source", source)?;
             let propagation = propagation.as_deref().unwrap_or("rprivate");
@@ -142,6 +153,12 @@ fn user_mount(asked: &gantry_types::Mount) -> Result<Mount, SpecError> {
                 (true, true) => options.extend(["ro".to_owned(), "rro".to_owned()]),
                 (true, false) => options.push("ro".to_owned()),
                 (false, _) => options.push("rw".to_owned()),
+            }
+            if *id_mapped {
+                if all.own_user_namespace().is_none() {
+                    return Err(SpecError::MountIdMapped { target: asked.target().to_owned() });
+                }
+                options.push(if *recursive { "ridmap" } else { "idmap" }.to_owned());
             }
             built
                 .set_typ(Some("bind".to_owned()))

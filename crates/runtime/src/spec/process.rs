@@ -10,7 +10,7 @@ use gantry_types::{
 };
 use oci_spec::runtime::{LinuxCapabilities, Process, Spec, User};
 
-use super::{CapabilitySet, HostFacts, SpecError, SpecInput, capabilities, paths, rlimits};
+use super::{CapabilitySet, HostFacts, SpecError, SpecInput, capabilities, paths, rlimits, user_namespace};
 use crate::user::ResolvedUser;
 
 /// The search path of a process whose image names none.
@@ -39,6 +39,7 @@ pub struct ExecInput<'a> {
 /// capabilities, unless the request says otherwise.
 pub fn process_for_exec(input: &ExecInput<'_>) -> Result<Process, SpecError> {
     let options = input.options;
+    user_namespace::check_user(input.container, input.user)?;
     let mut args = options.entrypoint.clone().unwrap_or_default();
     args.extend_from_slice(&options.args);
     let own = input.spec.process().as_ref();

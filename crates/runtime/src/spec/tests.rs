@@ -160,6 +160,7 @@ fn the_plan_compiler_takes_every_kind_of_spec_that_is_built_here() {
         recursive: true,
         propagation: propagation.map(str::to_owned),
         create_source: false,
+        id_mapped: false,
     };
     let tmpfs = gantry_types::Mount::Tmpfs {
         target: "/scratch".to_owned(),

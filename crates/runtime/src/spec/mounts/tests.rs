@@ -11,6 +11,7 @@ fn bind(source: &str, target: &str) -> gantry_types::Mount {
         recursive: true,
         propagation: None,
         create_source: false,
+        id_mapped: false,
     }
 }
 
@@ -62,6 +63,7 @@ fn read_only_binds_reach_their_submounts() {
         recursive: true,
         propagation: Some("rslave".to_owned()),
         create_source: false,
+        id_mapped: false,
     };
     let mounts = built(&[read_only]).expect("is valid");
     let options = at(&mounts, "/b")[0].options().clone().expect("has options");
@@ -101,6 +103,7 @@ fn bad_mounts_are_refused() {
             recursive: false,
             propagation: Some("unbindable".to_owned()),
             create_source: false,
+            id_mapped: false,
         }],
     ] {
         assert!(built(&mounts).is_err(), "{:?}", mounts.first());
