@@ -206,9 +206,12 @@ fn network_and_names(spec: &Spec, namespaces: &Namespaces, steps: &mut Vec<Step>
 fn protected_paths(linux: &Linux, steps: &mut Vec<Step>) -> Result<(), PlanError> {
     let clean = |field: &'static str, paths: &Option<Vec<String>>| -> Result<Vec<String>, PlanError> {
         // A relative one would protect some other path than whoever wrote it meant.
-        let absolute = |text: &String| match text.starts_with('/') {
-            true => path::clean(field, text),
-            false => Err(PlanError::invalid(field, text)),
+        let absolute = |text: &String| {
+            if text.starts_with('/') {
+                path::clean(field, text)
+            } else {
+                Err(PlanError::invalid(field, text))
+            }
         };
         paths.iter().flatten().map(absolute).collect()
     };
