@@ -46,6 +46,8 @@ impl Podman {
             command.arg(option).arg(self.place.path(name));
         }
         command.arg("--runtime").arg(program("gantry-runtime"));
+        // Its state would go to the machine's own folder, and be left there.
+        command.arg("--runtime-flag").arg(format!("root={}", self.place.path("state").display()));
         match args.split_first() {
             Some((&"run", rest)) => command.args(["run", "--cgroup-parent", &self.place.name]).args(rest),
             _ => command.args(args),
