@@ -1,6 +1,7 @@
 //! `gantryd`: reads the command line, and hands over to the composition root. Every error ends here and is
 //! printed once, with its whole chain and what to do.
 
+mod ask;
 mod assemble;
 mod blocking;
 mod clock;

@@ -33,6 +33,7 @@ pub(crate) use exec::{ExecState, StartedExec};
 pub(crate) use nursery::Nursery;
 pub(crate) use shim::{ShimClient, ShimConnection, ShimError};
 
+use crate::ask::ask;
 use crate::assemble::Daemon;
 use crate::error::Error;
 use crate::networks::tables::{EndpointRecord, NetworkRecord};
@@ -95,9 +96,7 @@ pub(crate) struct Handle {
 impl Handle {
     /// Sends the command that `make` makes around the reply, and waits for it.
     pub(crate) async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.inbox.send(make(reply)).await.map_err(|_| Error::ContainerGone)?;
-        answer.await.map_err(|_| Error::ContainerGone)?
+        ask(&self.inbox, make).await.ok_or(Error::ContainerGone)?
     }
 
     /// Tells without waiting for anything; a task that ended need not know.

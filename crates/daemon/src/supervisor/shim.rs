@@ -20,6 +20,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::foreign;
+use crate::ask::ask;
 use crate::tasks::Tasks;
 
 /// Requests that wait for the connection's task.
@@ -159,14 +160,9 @@ impl ShimClient {
         action: Action,
         descriptor: Option<OwnedFd>,
     ) -> Result<response::Result, ShimError> {
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Call { action: Box::new(action), descriptor, reply })
-            .await
-            .map_err(|_| ShimError::Gone)?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ShimError::Gone),
+        let asked = ask(&self.requests, |reply| Call { action: Box::new(action), descriptor, reply });
+        match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+            Ok(answer) => answer.unwrap_or(Err(ShimError::Gone)),
             Err(_) => Err(ShimError::Timeout),
         }
     }
