@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 
+use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 
 use super::Pid;
@@ -134,9 +135,19 @@ pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
 }
 
 /// Whether the calling process could execute a path, by its effective ids and capabilities (faccessat2(2)).
+/// For what is no regular file the answer is `EACCES`, as execve(2) gives it.
 pub fn may_execute(path: &CStr) -> Result<()> {
-    rustix::fs::accessat(rustix::fs::CWD, path, rustix::fs::Access::EXEC_OK, rustix::fs::AtFlags::EACCESS)
-        .map_err(SyscallError::name("faccessat2", "the programme"))
+    use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
+
+    let fail = SyscallError::name("faccessat2", "the programme");
+    let status = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+        .and_then(|()| statat(CWD, path, AtFlags::empty()));
+    match status {
+        Ok(status) if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile => {
+            Err(fail(Errno::ACCESS))
+        }
+        found => found.map(drop).map_err(fail),
+    }
 }
 
 /// Makes the working directory the root of the calling process (chroot(2)).

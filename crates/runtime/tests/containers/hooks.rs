@@ -120,14 +120,19 @@ fn a_container_at_a_gate_is_started_from_its_folder_alone() {
 }
 
 #[test]
-fn a_command_that_is_missing_is_told_before_the_container_waits_at_its_gate() {
+fn a_command_that_cannot_run_is_told_before_the_container_waits_at_its_gate() {
     let Some(bundle) = Bundle::new_or_skip() else { return };
-    let folder = OwnedFd::from(fs::File::open(bundle.host("work")).expect("open"));
-    let gate = Some(Gate::make(folder.as_fd()).expect("FIFOs"));
-    let input = Input { gate, ..Input::from(pipes().0) };
-    let error =
-        execute::create(&bundle.plan(&["nothing", "of", "it"]), input).map(drop).expect_err("missing");
-    assert_eq!((error.exit_code(), error.object.as_str()), (127, "nothing"));
+    for (command, code) in [("nothing", 127), ("/bin", 126)] {
+        let folder = bundle.host("gate");
+        fs::create_dir(&folder).expect("create_dir");
+        let folder_fd = OwnedFd::from(fs::File::open(&folder).expect("open"));
+        let gate = Some(Gate::make(folder_fd.as_fd()).expect("FIFOs"));
+        let input = Input { gate, ..Input::from(pipes().0) };
+        let error =
+            execute::create(&bundle.plan(&[command, "of", "it"]), input).map(drop).expect_err(command);
+        assert_eq!((error.exit_code(), error.object.as_str()), (code, command));
+        fs::remove_dir_all(&folder).expect("remove_dir_all");
+    }
 }
 
 #[test]
