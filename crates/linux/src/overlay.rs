@@ -34,10 +34,9 @@ pub struct Overlay<'a> {
 impl Overlay<'_> {
     /// Makes the superblock and a detached mount of it.
     pub fn mount(&self, attributes: MountAttributes) -> Result<OwnedFd> {
-        let context = FsContext::open("overlay")?;
-        if !self.set_lower(&context)? {
+        let Some(context) = self.context_of_lower()? else {
             return if self.is_apart { self.mount_here(attributes) } else { self.mount_apart(attributes) };
-        }
+        };
         if let Some((upper, work)) = self.upper_and_work {
             context.set_string("upperdir", upper)?;
             context.set_string("workdir", work)?;
@@ -55,26 +54,31 @@ impl Overlay<'_> {
         context.mount(attributes)
     }
 
-    /// Whether the context knows the layers afterwards; not when only [`Self::mount_apart`] can tell them.
-    fn set_lower(&self, context: &FsContext) -> Result<bool> {
+    /// A context that knows the layers; `None` when only [`Self::mount_apart`] can tell them.
+    fn context_of_lower(&self) -> Result<Option<FsContext>> {
         const VALUE_BYTES_MAX: usize = 255;
-        let mut layers = self.lower.iter();
-        let Some(first) = layers.next() else { return Ok(true) };
-        if knows_its_options()? {
+        let mut context = FsContext::open("overlay")?;
+        let Some((first, others)) = self.lower.split_first() else { return Ok(Some(context)) };
+        if knows_its_options(&context)? {
             match context.set_string("lowerdir+", first) {
                 // Linux 6.5 and 6.6 do not know the option.
                 Err(error) if error.errno == Errno::INVAL => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    return layers
-                        .try_for_each(|layer| context.set_string("lowerdir+", layer))
-                        .map(|()| true);
+                    others.iter().try_for_each(|layer| context.set_string("lowerdir+", layer))?;
+                    return Ok(Some(context));
                 }
             }
+        } else {
+            // The other one has taken the option that does not exist.
+            context = FsContext::open("overlay")?;
         }
         let value = joined(self.lower);
-        let fits = value.len() <= VALUE_BYTES_MAX && !value.contains(',');
-        if fits { context.set_string("lowerdir", &value).map(|()| true) } else { Ok(false) }
+        if value.len() > VALUE_BYTES_MAX || value.contains(',') {
+            return Ok(None);
+        }
+        context.set_string("lowerdir", &value)?;
+        Ok(Some(context))
     }
 
     /// Makes the mount by mount(2) where nobody sees it.
@@ -145,11 +149,16 @@ pub fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
 }
 
 /// Whether overlayfs looks at each option when it is set (Linux 6.5). Before, anything is taken and found wrong
-/// at the end, together with everything else that may be wrong then.
-fn knows_its_options() -> Result<bool> {
-    match FsContext::open("overlay")?.set_flag("no_such_option") {
+/// at the end, together with everything else that may be wrong then. A context that looks is as good as new
+/// afterwards; a second one just to ask would cost an expedited grace period of RCU when it is closed.
+fn knows_its_options(context: &FsContext) -> Result<bool> {
+    match context.set_flag("no_such_option") {
         Ok(()) => Ok(false),
-        Err(error) if error.errno == Errno::INVAL => Ok(true),
+        Err(error) if error.errno == Errno::INVAL => {
+            // Read, so that it is not told with what may go wrong later.
+            drop(context.messages());
+            Ok(true)
+        }
         Err(error) => Err(error),
     }
 }
