@@ -98,7 +98,7 @@ pub(crate) fn latency(
         rows.measure(table, name, measure);
     };
     for _ in 0..rounds {
-        row("floor (bare system calls)", &mut |samples| engines.floor.run(bench, 40, samples));
+        row("floor (bare system calls)", &mut |samples| engines.floor.run(bench, Network::None, 40, samples));
         if let Some(library) = &engines.library {
             row("Gantry's runtime library, in process", &mut |samples| library.run(40, samples));
             row("the same in a user namespace", &mut |samples| library.run_shifted(1, 20, samples));
@@ -136,7 +136,7 @@ pub(crate) fn throughput(engines: &mut Engines, bench: &Bench, table: &mut Table
         Ok(rate) => rows.push((name, rate)),
         Err(error) => table.not_measured(&format!("{name}, eight at once"), &error),
     };
-    row("floor (bare system calls)".to_owned(), engines.floor.throughput(bench, 400));
+    row("floor (bare system calls)".to_owned(), engines.floor.throughput(bench, Network::None, 400));
     row("Gantry, gRPC, a connection per client".to_owned(), engines.gantry.throughput(Network::None, 400));
     for runtime in &engines.runtimes {
         row(format!("`{} run`", runtime.name), side_by_side(160, || runtime.cycle()));

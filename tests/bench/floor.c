@@ -3,21 +3,25 @@
  * bare system calls and nothing else: no spec, no supervisor, no log, no record of anything. It runs in the same minute
  * as the engines, because only ratios hold on a virtual machine.
  *
- *   floor run ROOT WORK COUNT WORKERS FILTER PROGRAM   prints the microseconds of each of COUNT containers
- *   floor filter PID                                   writes the seccomp filter of a process, in FILTER's format
+ *   floor run ROOT WORK COUNT WORKERS FILTER PROGRAM [BRIDGE]   prints the microseconds of each of COUNT containers
+ *   floor filter PID                                            writes the seccomp filter of a process, in FILTER's format
  *
  * ROOT is the lower layer, WORK an empty folder on the same file system, FILTER a file of struct sock_filter or "-".
  * One container: upper and work folders, cgroups (v1: all hierarchies; v2: CLONE_INTO_CGROUP), clone3 with six new
  * namespaces, overlay, the default mounts of the OCI runtime specification, pivot_root, seccomp, exec, wait, and all of
- * it removed again.
+ * it removed again. With the name of a bridge, it gets a veth link on it too, made in its final place by one netlink
+ * message, with an address and a default route by another one; the namespace's end takes the link.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -28,6 +32,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -43,6 +48,14 @@ static int unified;
 static struct sock_fprog filter;
 /* The number of the container under way in this worker. */
 static int current;
+/* The index of the bridge; 0 for none. */
+static unsigned int bridge;
+/* Messages for rtnetlink(7), one after the other. */
+static struct {
+    _Alignas(NLMSG_ALIGNTO) char bytes[1024];
+    size_t length, start;
+    int count;
+} batch;
 
 static void fail(const char *what)
 {
@@ -104,6 +117,111 @@ static void device(const char *name, unsigned int major_number, unsigned int min
     check(mknod(path, S_IFCHR | 0666, makedev(major_number, minor_number)), path);
 }
 
+static void *append(const void *bytes, size_t length)
+{
+    void *place = batch.bytes + batch.length;
+    if (bytes)
+        memcpy(place, bytes, length);
+    batch.length += NLMSG_ALIGN(length);
+    return place;
+}
+
+static void begin_message(int type, int flags, const void *body, size_t length)
+{
+    struct nlmsghdr header = { .nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags };
+    batch.start = batch.length;
+    append(&header, sizeof header);
+    append(body, length);
+}
+
+static void end_message(void)
+{
+    ((struct nlmsghdr *)(batch.bytes + batch.start))->nlmsg_len = batch.length - batch.start;
+    batch.count++;
+}
+
+static void attribute(int type, const void *value, size_t length)
+{
+    struct rtattr header = { .rta_type = type, .rta_len = RTA_LENGTH(length) };
+    append(&header, sizeof header);
+    append(value, length);
+}
+
+static struct rtattr *begin_nest(int type)
+{
+    struct rtattr header = { .rta_type = type };
+    return append(&header, sizeof header);
+}
+
+static void end_nest(struct rtattr *nest)
+{
+    nest->rta_len = batch.bytes + batch.length - (char *)nest;
+}
+
+/* Sends all messages at once; the kernel answers each. */
+static void send_batch(const char *what)
+{
+    struct { struct nlmsghdr header; struct nlmsgerr error; char more[512]; } answer;
+    int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    check(netlink, "rtnetlink");
+    check(send(netlink, batch.bytes, batch.length, 0), what);
+    for (; batch.count; batch.count--) {
+        check(recv(netlink, &answer, sizeof answer, 0), what);
+        errno = -answer.error.error;
+        check(answer.error.error, what);
+    }
+    close(netlink);
+    batch.length = 0;
+}
+
+/* The link, with its other end in the child's network namespace. */
+static void make_link(pid_t pid)
+{
+    char name[IFNAMSIZ];
+    struct ifinfomsg up = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP }, plain = { 0 };
+    snprintf(name, sizeof name, "f%d-%d", (int)getpid(), current);
+    begin_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &up, sizeof up);
+    attribute(IFLA_IFNAME, name, strlen(name) + 1);
+    attribute(IFLA_MASTER, &bridge, sizeof bridge);
+    struct rtattr *info = begin_nest(IFLA_LINKINFO);
+    attribute(IFLA_INFO_KIND, "veth", 4);
+    struct rtattr *data = begin_nest(IFLA_INFO_DATA), *peer = begin_nest(VETH_INFO_PEER);
+    append(&plain, sizeof plain);
+    attribute(IFLA_IFNAME, "eth0", 5);
+    attribute(IFLA_NET_NS_PID, &pid, sizeof pid);
+    end_nest(peer), end_nest(data), end_nest(info);
+    end_message();
+    send_batch("a veth link on the bridge");
+}
+
+/* In the container: 10.213.0.2 and up, by turns, behind 10.213.0.1. */
+static void give_address(void)
+{
+    const unsigned char gateway[4] = { 10, 213, 0, 1 };
+    const unsigned char address[4] = { 10, 213, current / 250 % 256, 2 + current % 250 };
+    int link = if_nametoindex("eth0");
+    const struct ifinfomsg up[2] = {
+        { .ifi_index = 1, .ifi_flags = IFF_UP, .ifi_change = IFF_UP },
+        { .ifi_index = link, .ifi_flags = IFF_UP, .ifi_change = IFF_UP },
+    };
+    struct ifaddrmsg own = { .ifa_family = AF_INET, .ifa_prefixlen = 16, .ifa_index = link };
+    struct rtmsg route = {
+        .rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_STATIC, .rtm_type = RTN_UNICAST,
+    };
+    for (size_t i = 0; i < sizeof up / sizeof *up; i++) {
+        begin_message(RTM_NEWLINK, 0, &up[i], sizeof up[i]);
+        end_message();
+    }
+    begin_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &own, sizeof own);
+    attribute(IFA_LOCAL, address, sizeof address);
+    attribute(IFA_ADDRESS, address, sizeof address);
+    end_message();
+    begin_message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &route, sizeof route);
+    attribute(RTA_GATEWAY, gateway, sizeof gateway);
+    end_message();
+    send_batch("an address and a route");
+}
+
 static void default_mounts(void)
 {
     static const char *const read_only[] = { "proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger" };
@@ -151,7 +269,10 @@ static void child(const char *root, const char *own, const char *program, int go
     char *const environment[] = { "PATH=/bin", NULL };
 
     /* On v1 the parent puts this process into its cgroups first. */
-    check(read(go, &byte, 1), "waiting for the parent");
+    if (read(go, &byte, 1) != 1)
+        _exit(1);
+    if (bridge)
+        give_address();
     check(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "private mounts");
     path_of(merged, "%s/merged", own);
     snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s/upper,workdir=%s/work", root, own, own);
@@ -245,10 +366,14 @@ static void container(const char *root, const char *work, int number, const char
     }
     pid_t pid = syscall(SYS_clone3, &arguments, sizeof arguments);
     check(pid, "clone3");
-    if (pid == 0)
+    if (pid == 0) {
+        close(go[1]);
         child(root, own, program, go[0]);
+    }
     if (!unified)
         join_cgroups(pid);
+    if (bridge)
+        make_link(pid);
     check(write(go[1], "", 1), "go");
     check(waitid(P_PIDFD, pidfd, &info, WEXITED), "waitid");
     if (info.si_code != CLD_EXITED || info.si_status != 0) {
@@ -300,9 +425,13 @@ int main(int count, char **words)
 {
     if (count == 3 && !strcmp(words[1], "filter"))
         return dump_filter(atoi(words[2]));
-    if (count != 8 || strcmp(words[1], "run")) {
-        fprintf(stderr, "usage: floor run ROOT WORK COUNT WORKERS FILTER PROGRAM | floor filter PID\n");
+    if (count < 8 || count > 9 || strcmp(words[1], "run")) {
+        fprintf(stderr, "usage: floor run ROOT WORK COUNT WORKERS FILTER PROGRAM [BRIDGE] | floor filter PID\n");
         return 2;
+    }
+    if (count == 9) {
+        bridge = if_nametoindex(words[8]);
+        check(bridge ? 0 : -1, words[8]);
     }
     find_hierarchies();
     if (strcmp(words[6], "-"))

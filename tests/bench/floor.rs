@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 use crate::Bench;
-use crate::peers::bundle_config;
+use crate::gantry::Network;
+use crate::peers::{bundle_config, run};
 use crate::stats::Samples;
 
 /// The compiled programme and the filter it installs.
@@ -25,6 +26,10 @@ pub(crate) struct Library {
     folder: PathBuf,
     rootfs: PathBuf,
 }
+
+/// The floor's bridge, and the address on it that its containers have their route by.
+const BRIDGE: &str = "floor0";
+const BRIDGE_ADDRESS: &str = "10.213.0.1/16";
 
 /// The specs that the library is run with, by the names of their files.
 const PLAIN: &str = "library.json";
@@ -92,25 +97,45 @@ impl Floor {
     }
 
     /// Runs so many containers one after another.
-    pub(crate) fn run(&self, bench: &Bench, count: usize, samples: &mut Samples) -> Result<()> {
-        for line in self.start(bench, count, 1)?.lines() {
+    pub(crate) fn run(
+        &self,
+        bench: &Bench,
+        network: Network,
+        count: usize,
+        samples: &mut Samples,
+    ) -> Result<()> {
+        for line in self.start(bench, network, count, 1)?.lines() {
             samples.push_microseconds(line.parse().context("the floor prints microseconds")?);
         }
         Ok(())
     }
 
     /// Containers a second with eight at once.
-    pub(crate) fn throughput(&self, bench: &Bench, count: usize) -> Result<f64> {
+    pub(crate) fn throughput(&self, bench: &Bench, network: Network, count: usize) -> Result<f64> {
         let start = Instant::now();
-        let done = self.start(bench, count, 8)?.lines().count();
+        let done = self.start(bench, network, count, 8)?.lines().count();
         ensure!(done == count, "the floor ran {done} of {count}");
         Ok(crate::engines::per_second(count, start.elapsed()))
     }
 
-    fn start(&self, bench: &Bench, count: usize, workers: usize) -> Result<String> {
+    /// Makes the bridge of the containers that have one.
+    pub(crate) fn make_bridge() -> Result<()> {
+        run(Command::new("ip").args(["link", "add", BRIDGE, "type", "bridge"]))?;
+        run(Command::new("ip").args(["address", "add", BRIDGE_ADDRESS, "dev", BRIDGE]))?;
+        run(Command::new("ip").args(["link", "set", BRIDGE, "up"]))
+    }
+
+    pub(crate) fn remove_bridge() -> Result<()> {
+        run(Command::new("ip").args(["link", "del", BRIDGE]))
+    }
+
+    fn start(&self, bench: &Bench, network: Network, count: usize, workers: usize) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.arg("run").arg(&bench.rootfs).arg(bench.path("floor-work"));
         command.args([count.to_string(), workers.to_string()]).arg(&self.filter).arg("/bin/true");
+        if network == Network::Bridge {
+            command.arg(BRIDGE);
+        }
         let output = command.output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)

@@ -15,6 +15,7 @@ mod gantry;
 mod memory;
 mod network;
 mod peers;
+mod podman;
 mod pull;
 mod runtimes;
 mod scale;

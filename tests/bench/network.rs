@@ -11,7 +11,9 @@ use anyhow::{Result, ensure};
 use crate::Bench;
 use crate::engines::{Engines, side_by_side};
 use crate::exec::repeat;
+use crate::floor::Floor;
 use crate::gantry::Network;
+use crate::podman::Podman;
 use crate::stats::Samples;
 use crate::table::Table;
 use crate::volatile::PRIVATE;
@@ -34,7 +36,14 @@ pub(crate) fn check() -> Result<()> {
 }
 
 pub(crate) fn measure(engines: &Engines, bench: &Bench, rounds: usize, table: &mut Table) {
-    let gantry = &engines.gantry;
+    let (gantry, floor) = (&engines.gantry, &engines.floor);
+    let podman = match Podman::prepare(bench) {
+        Ok(podman) => podman,
+        Err(error) => {
+            table.not_measured("podman", &error);
+            None
+        }
+    };
     let mut rows = Vec::new();
     let mut row = |name, cycles: &mut Cycles<'_>, rate: &dyn Fn() -> Result<f64>| {
         match addition(name, rounds, cycles) {
@@ -47,6 +56,15 @@ pub(crate) fn measure(engines: &Engines, bench: &Bench, rounds: usize, table: &m
             (Ok(_), None) => {}
         }
     };
+    // The same kernel work for the link; names and a published port are more.
+    if let Err(error) = Floor::make_bridge() {
+        return table.not_measured("networks", &error);
+    }
+    row(
+        "floor (bare system calls; no names, no port)",
+        &mut |network, samples| floor.run(bench, network, 40, samples),
+        &|| floor.throughput(bench, Network::Bridge, 400),
+    );
     row(
         "Gantry, gRPC create + start + wait + delete",
         &mut |network, samples| gantry.cycles(&bench.image, network, 40, samples),
@@ -58,6 +76,17 @@ pub(crate) fn measure(engines: &Engines, bench: &Bench, rounds: usize, table: &m
             &mut |network, samples| repeat(4, samples, || daemons.docker_cycle(network)),
             &|| side_by_side(24, || daemons.docker_cycle(Network::Bridge)),
         );
+    }
+    if let Some(podman) = &podman {
+        row(
+            "`podman run --rm`",
+            &mut |network, samples| repeat(4, samples, || podman.cycle(network)),
+            &|| side_by_side(24, || podman.cycle(Network::Bridge)),
+        );
+    }
+    let ended = podman.map_or(Ok(()), Podman::finish);
+    if let Err(error) = Floor::remove_bridge().and(ended) {
+        table.not_measured("what the networks left", &error);
     }
     table.networks(&rows);
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Where Debian puts its programs: others of the same name may come first in the search path.
-fn debian(program: &str) -> Command {
+pub(crate) fn debian(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let found = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(program));

@@ -29,7 +29,8 @@ impl Table {
         let cpus = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
         let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output()?;
         let unified = gantry_tests::cgroup::is_unified()?;
-        let peers = ["crun", "runc", "containerd", "dockerd"].into_iter().filter(|peer| installed(peer));
+        let peers =
+            ["crun", "runc", "containerd", "dockerd", "podman"].into_iter().filter(|peer| installed(peer));
         let peers: Vec<String> = peers.map(version).collect();
         table.line("# Benchmarks\n");
         table.line("Written by `tests/bench/run`, which measures Gantry, the floor and the peers in one run, in turn. The floor");
