@@ -45,7 +45,11 @@ impl Daemon {
         self.durable(commit).await?;
         self.events.publish(&self.store);
         if let Ok(handle) = self.containers.handle(namespace, id) {
-            handle.tell(Command::Renamed { record: Arc::new(record) }).await;
+            match handle.ask(|reply| Command::Renamed { record: Arc::new(record), reply }).await {
+                // One that was removed meanwhile has no names.
+                Err(Error::ContainerGone) => {}
+                renamed => renamed?,
+            }
         }
         Ok(())
     }

@@ -82,8 +82,8 @@ pub(crate) enum Command {
     Disconnect { network: Box<NetworkRecord>, reply: Reply<()> },
     /// Publishes ports and takes others back.
     Ports { add: Vec<PublishedPort>, remove: Vec<PublishedPort>, reply: Reply<Vec<PublishedPort>> },
-    /// Takes over a new record: its name changed.
-    Renamed { record: Arc<ContainerRecord> },
+    /// Takes over a new record: its name changed. Answered when the new name resolves, and the old one does not.
+    Renamed { record: Arc<ContainerRecord>, reply: Reply<()> },
 }
 
 /// A container's task, seen from outside.
@@ -97,11 +97,6 @@ impl Handle {
     /// Sends the command that `make` makes around the reply, and waits for it.
     pub(crate) async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
         ask(&self.inbox, make).await.ok_or(Error::ContainerGone)?
-    }
-
-    /// Tells without waiting for anything; a task that ended need not know.
-    pub(crate) async fn tell(&self, command: Command) {
-        let _ended = self.inbox.send(command).await;
     }
 
     /// The status and its changes; closed when the container is removed.
@@ -219,13 +214,14 @@ impl Supervisor {
             }
             Command::Disconnect { network, reply } => drop(reply.send(self.disconnect(*network).await)),
             Command::Ports { add, remove, reply } => drop(reply.send(self.change_ports(add, remove).await)),
-            Command::Renamed { record } => {
+            Command::Renamed { record, reply } => {
                 let before = self.places();
                 // Only the name: the rest of the row may have changed since.
                 Arc::make_mut(&mut self.record).name.clone_from(&record.name);
                 if let Err(error) = self.retell(before).await {
                     tracing::warn!(error = %crate::error::Chain(&error), "a new name does not resolve yet");
                 }
+                drop(reply.send(Ok(())));
             }
         }
     }
