@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use gantry_api::shim::v1::{Phase, ReleaseRequest, StateRequest, StateResponse, event};
 use gantry_types::{ContainerEvent, ContainerState, Exit, Labels};
@@ -70,6 +71,10 @@ impl Supervisor {
     pub(super) async fn run_steps(&mut self) {
         while let Some(&step) = self.steps.front() {
             if step == Step::ReleaseShim && !self.pending.is_settled() {
+                // Its ports and flows do not wait for the disk: whoever removes it finds this done.
+                if let Err(error) = self.forget_network().await {
+                    tracing::warn!(error = %Chain(&error), "the sweep takes what is left of the network");
+                }
                 return;
             }
             self.steps.pop_front();
@@ -136,7 +141,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) async fn sweep(&self) -> Result<(), Error> {
+    pub(super) async fn sweep(&mut self) -> Result<(), Error> {
         let bundle = self.daemon.layout.bundle(&self.record.namespace, &self.record.id);
         // As a rule the shim has taken away everything. To look costs less than to hand the look to another thread.
         if self.shim_left_nothing && !bundle.exists() {
@@ -144,7 +149,8 @@ impl Supervisor {
         }
         let cgroup = self.daemon.cgroup_path(&self.record.namespace, &self.record.id);
         let cgroups = (!self.shim_left_nothing).then(|| self.daemon.cgroups.clone());
-        let swept = self.daemon.blocking.run(move || sweep::sweep(&bundle, &cgroup, cgroups.as_ref()));
+        let daemon = Arc::clone(&self.daemon);
+        let swept = daemon.blocking.run(move || sweep::sweep(&bundle, &cgroup, cgroups.as_ref()));
         // Neither needs the other's result.
         let (forgotten, swept) = tokio::join!(self.forget_network(), swept);
         forgotten.and(swept)

@@ -99,6 +99,7 @@ impl Supervisor {
 
     /// Everything up to the programme's exec: the network's links beside the shim's work.
     async fn launch(&mut self) -> Result<(), Error> {
+        self.network_is_forgotten = false;
         let prepared = self.daemon.prepare_network(&self.record).await?;
         let (daemon, record) = (Arc::clone(&self.daemon), Arc::clone(&self.record));
         let rewrites = if makes_network(&record.options) {

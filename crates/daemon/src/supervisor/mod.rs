@@ -121,6 +121,8 @@ struct Supervisor {
     steps: std::collections::VecDeque<Step>,
     /// Whether the last shim said that nothing of the container's is left but its bundle.
     shim_left_nothing: bool,
+    /// Whether nothing of its last run is left of the network but the namespace.
+    network_is_forgotten: bool,
     /// Set when the record is gone, and the task with it.
     erased: bool,
 }
@@ -147,6 +149,7 @@ pub(crate) fn spawn(
         pending: Pending::none(daemon.durable.clone()),
         steps: std::collections::VecDeque::new(),
         shim_left_nothing: false,
+        network_is_forgotten: false,
         erased: false,
     };
     daemon.tasks.spawn("supervisor", supervisor.run(commands, found).instrument(span));

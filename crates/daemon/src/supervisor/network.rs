@@ -133,18 +133,24 @@ impl Daemon {
 }
 
 impl Supervisor {
-    /// Takes what the kernel and netd have of the container's places. The addresses stay its own.
-    pub(super) async fn forget_network(&self) -> Result<(), Error> {
-        let places = facts::of_container(&self.daemon.store, &self.record);
-        if let Err(error) = self.daemon.leave_all(&self.owner(), None).await {
-            // It is tried again before the next start, when the daemon starts, or the network is to be removed.
-            tracing::warn!(error = %crate::error::Chain(&error), "a link is still its driver's");
-        }
-        if places.all.is_empty() {
+    /// Takes what the kernel and netd have of the container's places, if that was not done since its end. The addresses
+    /// stay its own.
+    pub(super) async fn forget_network(&mut self) -> Result<(), Error> {
+        if self.network_is_forgotten {
             return Ok(());
         }
-        let daemon = Arc::clone(&self.daemon);
-        self.daemon.blocking.run(move || daemon.networks.forget_all(&places)).await
+        let places = facts::of_container(&self.daemon.store, &self.record);
+        let left = self.daemon.leave_all(&self.owner(), None).await;
+        if let Err(error) = &left {
+            // It is tried again before the next start, when the daemon starts, or the network is to be removed.
+            tracing::warn!(error = %crate::error::Chain(error), "a link is still its driver's");
+        }
+        if !places.all.is_empty() {
+            let daemon = Arc::clone(&self.daemon);
+            self.daemon.blocking.run(move || daemon.networks.forget_all(&places)).await?;
+        }
+        self.network_is_forgotten = left.is_ok();
+        Ok(())
     }
 
     /// Takes the container's names away at once: who is told of its end finds them no more.
