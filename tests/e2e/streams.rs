@@ -1,9 +1,11 @@
 //! Do people at terminals and pipes reach the process? exec, attach, detach keys, the size of the terminal.
 
 use anyhow::{Result, ensure};
+use gantry_tests::cli::send_signal;
 use gantry_tests::terminal::Terminal;
 use gantry_tests::trial::World;
-use gantry_tests::wait::{seconds, until_true};
+use gantry_tests::wait::{seconds, until, until_true};
+use nix::sys::signal::Signal;
 
 tests![
     an_exec_runs_beside_the_first_process_and_answers_its_code,
@@ -19,6 +21,7 @@ tests![
     other_detach_keys_can_be_chosen,
     an_exec_on_a_terminal_behaves_as_one,
     a_terminal_is_restored_after_the_command,
+    a_signal_ends_a_client_that_waits_for_the_removal,
     much_output_arrives_whole_through_a_slow_reader,
 ];
 
@@ -202,6 +205,33 @@ fn a_terminal_is_restored_after_the_command(world: &World) -> Result<()> {
     terminal.await_end()?;
     let after = terminal.settings()?;
     ensure!(!after.contains("-icanon") && !after.contains("-echo "), "the terminal stays raw: {after}");
+    world.done(daemon);
+    Ok(())
+}
+
+fn a_signal_ends_a_client_that_waits_for_the_removal(world: &World) -> Result<()> {
+    let (daemon, image) = world.daemon_with_busybox()?;
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let script = "while echo up; do sleep 0.1; done";
+        let mut client = daemon.begin(&["run", "--rm", "--name", "short", &image, "sh", "-c", script])?;
+        client.line_with("up")?;
+        // The client is told of the end and asks for the removal, but the daemon never answers: both sleep in between.
+        let mut beside = daemon.begin(&["attach", "short"])?;
+        beside.line_with("up")?;
+        send_signal(client.pid(), Signal::SIGSTOP)?;
+        daemon.ok(&["kill", "short"])?;
+        beside.finish()?.exits(137)?;
+        until_true("the removal", seconds(10), || Ok(daemon.ok(&["ps", "-aq"])?.is_empty()))?;
+        send_signal(daemon.pid()?, Signal::SIGSTOP)?;
+        send_signal(client.pid(), Signal::SIGCONT)?;
+        // Until the client has read of the end, signals are still the container's.
+        let ended = until("the client to end", seconds(10), || {
+            send_signal(client.pid(), signal)?;
+            client.exit_code()
+        });
+        send_signal(daemon.pid()?, Signal::SIGCONT)?;
+        ensure!(ended? == code);
+    }
     world.done(daemon);
     Ok(())
 }

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::outcome::Outcome;
 use crate::programs::program;
@@ -87,6 +89,11 @@ fn wait_for(child: &mut Child, line: &str, limit: Duration) -> Result<std::proce
     until(format!("the end of {line}"), limit, || Ok(child.try_wait()?))
 }
 
+/// Sends a signal to a process of this test's own.
+pub fn send_signal(pid: u32, signal: Signal) -> Result<()> {
+    Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
+}
+
 /// A program that runs beside the test, read line by line: `logs -f`, `attach`, `events`.
 #[derive(Debug)]
 pub struct Running {
@@ -154,6 +161,11 @@ impl Running {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its exit code, if it has ended by itself.
+    pub fn exit_code(&mut self) -> Result<Option<i32>> {
+        Ok(self.child.try_wait()?.and_then(|status| status.code()))
     }
 
     /// Waits for its end and answers the rest of what it said.

@@ -70,7 +70,7 @@ async fn run_container(args: Args, session: &Session) -> Result<ExitCode, Failur
         Ok(Some(Ending::Detached)) => Ok(ExitCode::SUCCESS),
         Ok(Some(Ending::Exited(exit))) => {
             if auto_remove {
-                removed(&container, session).await?;
+                streams::until_signalled(removed(&container, session)).await?;
             }
             Ok(ExitCode::from(u8::try_from(exit.code).unwrap_or(u8::MAX)))
         }

@@ -11,7 +11,7 @@ use gantry_api::containers::v1::{Exit, OutputChunk, OutputStream, TerminalSize};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
-pub(crate) use self::signals::SignalTarget;
+pub(crate) use self::signals::{SignalTarget, until_signalled};
 pub(crate) use self::terminal::{RawTerminal, is_terminal, size};
 use crate::failure::Failure;
 use crate::output;

@@ -1,6 +1,9 @@
 //! Signals while a container is in the foreground. Without a terminal they are passed on to it, as if it were a
 //! child of the shell. With one, keys reach it as bytes, and a signal to this process ends only this process,
 //! after the terminal is restored. Changes of the terminal's size are passed on.
+//!
+//! Once listened to, a signal never again ends the process by itself (tokio keeps its handlers): whoever waits for
+//! something afterwards waits [`until_signalled`].
 
 use gantry_api::containers::v1::container_service_client::ContainerServiceClient;
 use gantry_api::containers::v1::{KillContainerRequest, TerminalSize};
@@ -28,8 +31,18 @@ const PASSED_ON: [SignalKind; 6] = [
     SignalKind::user_defined2(),
 ];
 
-/// Signals that end this process when its terminal is raw.
-const ENDING: [SignalKind; 3] = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+/// Signals that end this process when its terminal is raw, or nobody is left to pass them on to.
+const ENDING: [SignalKind; 4] =
+    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+
+/// Waits for `work` after [`super::join`]; a signal that asks the process to end gives it up, with a shell's code for that.
+pub(crate) async fn until_signalled(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut signals = Signals::listen_to(&ENDING, None)?;
+    tokio::select! {
+        done = work => done,
+        ended = signals.next() => Err(Failure::silent(ended)),
+    }
+}
 
 /// The signals listened to.
 #[derive(Debug)]
@@ -46,12 +59,16 @@ impl Signals {
             (Some(_), false) => &PASSED_ON,
             (None, false) => &[],
         };
+        Self::listen_to(kinds, target.filter(|_| !raw))
+    }
+
+    fn listen_to(kinds: &[SignalKind], target: Option<SignalTarget>) -> Result<Self, Failure> {
         let listened = kinds
             .iter()
             .map(|kind| Ok((*kind, signal(*kind)?)))
             .collect::<std::io::Result<_>>()
             .map_err(|error| Failure::io("cannot listen to signals", &error))?;
-        Ok(Self { target: target.filter(|_| !raw), listened })
+        Ok(Self { target, listened })
     }
 
     /// Passes signals on; completes with an exit code when one ends this process.
