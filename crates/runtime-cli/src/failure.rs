@@ -239,13 +239,18 @@ impl Classified for Failure {
         }
     }
 
-    /// Of this program's own failures and systemd's alone: what the library's other errors advise is meant for the
-    /// daemon's users.
+    /// Of this program's own failures, systemd's and a root that is no mount: what the library's other errors advise is
+    /// meant for the daemon's users.
     fn hint(&self) -> Option<String> {
         if let Self::Systemd(error) = self {
             return error.hint();
         }
         if let Self::Scope(error) = self {
+            return error.hint();
+        }
+        if let Self::Execute(error) = self
+            && error.operation == Operation::Propagation
+        {
             return error.hint();
         }
         matches!(self, Self::NoCriu).then(|| "install criu, or name it with --criu".to_owned())

@@ -26,6 +26,7 @@ pub(crate) fn step(step: &str, object: &str, error: &io::Error) -> Failure {
         errno,
         step: step.to_owned(),
         object: object.to_owned(),
+        ..Failure::default()
     }
 }
 
@@ -50,6 +51,7 @@ pub(crate) fn execute(error: &ExecuteError) -> Failure {
         errno,
         step: error.operation.to_string(),
         object: error.object.clone(),
+        operation: error.operation.into(),
     }
 }
 
@@ -62,6 +64,7 @@ pub(crate) fn cgroup(error: &CgroupError) -> Failure {
         errno,
         step: "cgroup".to_owned(),
         object: error.path().to_owned(),
+        ..Failure::default()
     }
 }
 
@@ -88,6 +91,7 @@ mod tests {
         assert_eq!(exec(Errno::ACCESS).kind(), FailureKind::CommandNotExecutable);
         let failure = exec(Errno::NOENT);
         assert_eq!((failure.object.as_str(), failure.errno), ("/bin/x", 2));
+        assert_eq!(failure.operation, i32::from(Operation::Exec));
         assert_eq!(
             failure.message,
             "cannot run the command \"/bin/x\": No such file or directory (os error 2)"

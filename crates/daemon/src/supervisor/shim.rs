@@ -13,6 +13,7 @@ use gantry_api::shim::v1::{
     shim_message,
 };
 use gantry_api::shim::{self, FrameReader};
+use gantry_runtime::execute::{self, ExecuteError};
 use gantry_types::{Class, Classified};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::io::Interest;
@@ -99,19 +100,22 @@ impl Classified for ShimError {
             Self::Failed(failure) if failure.kind() == Kind::CommandNotExecutable => Some(
                 "check that the file has its execute bit and was built for this machine's processor".into(),
             ),
-            Self::Failed(failure) if failure.kind() == Kind::IdMap => Some(
-                "the file system must have id-mapped mounts: tmpfs has them from Linux 6.3 on, network file systems have none"
-                    .into(),
-            ),
             Self::Failed(failure) if failure.kind() == Kind::Runtime => Some(
                 "these are the runtime's own words; --runtime gantry tells whether another can do it".into(),
             ),
-            Self::Failed(_) | Self::Answer => None,
+            Self::Failed(failure) => of_operation(failure).hint(),
+            Self::Answer => None,
             Self::Gone | Self::Timeout => {
                 Some("look at the daemon's log and at the container's state".into())
             }
         }
     }
+}
+
+/// The runtime's error, which the shim told of; one without an operation where it was another's.
+fn of_operation(failure: &Failure) -> ExecuteError {
+    let (operation, object, errno) = (failure.operation, failure.object.clone(), failure.errno);
+    execute::Failure { operation, object, errno }.into()
 }
 
 /// A handle on one connection. The connection ends when the last handle is dropped.
@@ -323,4 +327,26 @@ fn send_once(stream: &UnixStream, bytes: &[u8], descriptor: Option<BorrowedFd<'_
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)), "room for one was made");
     }
     Ok(rustix::net::sendmsg(stream, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_api::shim::v1::FailureKind;
+    use gantry_runtime::execute::Operation;
+
+    use super::*;
+
+    #[test]
+    fn what_the_runtime_advises_is_passed_on_and_a_failure_of_another_kind_has_no_such_advice() {
+        let hint = |kind: FailureKind, operation: i32| {
+            let failure = Failure { kind: kind.into(), operation, errno: 22, ..Failure::default() };
+            ShimError::Failed(Box::new(failure)).hint()
+        };
+        let advice = hint(FailureKind::IdMap, Operation::IdMap.into()).expect("advice");
+        assert!(advice.contains("id-mapped mounts"), "{advice}");
+        let advice = hint(FailureKind::System, Operation::Propagation.into()).expect("advice");
+        assert!(advice.contains("mount --bind"), "{advice}");
+        assert_eq!(hint(FailureKind::System, 0), None);
+        assert_eq!(hint(FailureKind::System, 1_000_000), None, "from a newer shim");
+    }
 }

@@ -12,7 +12,7 @@ use gantry_linux::mount::{self, AttributeChange, MountAttributes, Propagation};
 use gantry_linux::wait::open_pidfd;
 use gantry_linux::{Pid, RootDir, namespace};
 use gantry_runtime::cgroup::Cgroup;
-use gantry_runtime::execute::{self, Process};
+use gantry_runtime::execute::{self, ExecuteError, Operation, Process};
 use gantry_runtime::plan::Op;
 use rustix::fs::{Mode, OFlags};
 
@@ -160,7 +160,10 @@ fn run(
 /// What is mounted from now on is seen here alone; what the host mounts goes on being seen.
 fn leave_mount_table() -> Result<(), Failure> {
     namespace::unshare(Namespaces::MOUNT).map_err(Failure::kernel)?;
-    mount::set_propagation(c"/", Propagation::Slave, true).map_err(Failure::kernel)
+    mount::set_propagation(c"/", Propagation::Slave, true).map_err(|error| {
+        let (operation, object) = (Operation::Propagation, String::new());
+        ExecuteError { operation, object, errno: error.errno }.into()
+    })
 }
 
 /// Mounts the root filesystem on itself, with the attributes that it has in the container: CRIU leaves them as they are.

@@ -294,6 +294,10 @@ impl Classified for ExecuteError {
                 "the file system must have id-mapped mounts: tmpfs has them from Linux 6.3 on, network file systems have none"
                     .into(),
             ),
+            (Operation::Propagation, _) if self.errno == Errno::INVAL => Some(
+                "the root of the mount namespace must be a mount point: 'mount --bind DIR DIR' before the chroot into DIR makes it one"
+                    .into(),
+            ),
             (Operation::WorkingDir, _) => {
                 Some("check the working folder and the user's right to enter it".into())
             }

@@ -4,10 +4,14 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use gantry_linux::clone::Namespaces;
-use gantry_runtime::execute::{self, Stdio};
+use gantry_linux::Errno;
+use gantry_linux::mount::{self, Propagation};
+use gantry_linux::namespace::{Namespaces, unshare};
+use gantry_runtime::execute::{self, Operation, Stdio};
 use gantry_runtime::plan;
+use gantry_types::Classified as _;
 use serde_json::{Value, json};
 
 use crate::support::{Bundle, Started, pipes};
@@ -245,4 +249,37 @@ fn command(name: &str, words: &str) -> bool {
         .stderr(std::process::Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_root_that_is_no_mount_point_is_told_with_what_makes_it_one() {
+    let Some(bundle) = Bundle::new_or_skip() else { return };
+    // The plan's paths lead to the bundle from inside, too.
+    let folder = bundle.folder().to_owned();
+    let inside = bundle.host(folder.to_str().expect("utf-8").trim_start_matches('/'));
+    fs::create_dir_all(inside.parent().expect("not the root")).expect("create_dir_all");
+    std::os::unix::fs::symlink("/", inside).expect("symlink");
+    let refused = std::thread::spawn(move || {
+        enter_chroot(&folder);
+        // Given back, because it is to be removed from outside.
+        (bundle.refuse(&["true"]), bundle)
+    });
+    let (error, _bundle) = refused.join().expect("the thread");
+    assert_eq!((error.operation, error.errno), (Operation::Propagation, Errno::INVAL), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("mount --bind")), "{error}");
+}
+
+/// Makes a folder the calling thread's root, with the kernel's file systems in it, and nothing of that anybody else's.
+fn enter_chroot(folder: &Path) {
+    unshare(Namespaces::MOUNT).expect("a mount namespace");
+    mount::set_propagation(c"/", Propagation::Private, true).expect("private");
+    for name in ["proc", "sys", "dev"] {
+        let host = fs::File::open(Path::new("/").join(name)).expect("the host's");
+        let copy = mount::clone_tree(host.as_fd(), true).expect("a copy");
+        fs::create_dir_all(folder.join(name)).expect("a folder");
+        let place = fs::File::open(folder.join(name)).expect("the folder");
+        mount::attach(copy.as_fd(), place.as_fd()).expect("attached");
+    }
+    rustix::process::chroot(folder).expect("chroot");
+    rustix::process::chdir("/").expect("chdir");
 }

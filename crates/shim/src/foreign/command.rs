@@ -52,9 +52,9 @@ impl Foreign {
             Exit::Code { .. } | Exit::Signal { .. } => Err(Failure {
                 kind: FailureKind::Runtime.into(),
                 message: said(log),
-                errno: 0,
                 step: verb.to_owned(),
                 object: self.programme(),
+                ..Failure::default()
             }),
         }
     }

@@ -13,7 +13,7 @@ use gantry_api::shim::{NETWORK_FILE, ROOTFS_FOLDER};
 use gantry_linux::SyscallError;
 use gantry_linux::mount::{Propagation, attach_at, clone_tree, detach, set_propagation};
 use gantry_linux::namespace::{Namespaces, unshare};
-use gantry_runtime::execute::mount_overlay;
+use gantry_runtime::execute::{ExecuteError, Operation, mount_overlay};
 use gantry_runtime::plan::Overlay;
 
 use crate::failure;
@@ -22,7 +22,8 @@ use crate::failure;
 pub(super) fn make(bundle: &Path, overlay: &Overlay, network: Option<OwnedFd>) -> Result<(), Failure> {
     let fail = |step, error: &SyscallError| failure::syscall(step, &bundle.to_string_lossy(), error);
     unshare(Namespaces::MOUNT).map_err(|error| fail("make mount namespace", &error))?;
-    set_propagation(c"/", Propagation::Slave, true).map_err(|error| fail("make mount namespace", &error))?;
+    set_propagation(c"/", Propagation::Slave, true)
+        .map_err(|error| failure::execute(&no_propagation(&error)))?;
     let root = bundle.join(ROOTFS_FOLDER);
     match std::fs::create_dir(&root) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -40,6 +41,11 @@ pub(super) fn make(bundle: &Path, overlay: &Overlay, network: Option<OwnedFd>) -
             .map_err(|error| fail("bind network namespace", &error))?;
     }
     Ok(())
+}
+
+/// As where Gantry itself makes the container, and with the same advice.
+fn no_propagation(error: &SyscallError) -> ExecuteError {
+    ExecuteError { operation: Operation::Propagation, object: String::new(), errno: error.errno }
 }
 
 /// The container is in its network namespace, and the mount would only keep that alive.
