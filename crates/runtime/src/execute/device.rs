@@ -15,13 +15,13 @@ use super::{ExecuteError, Operation, beneath};
 use crate::plan::{self, IdMap, Op, Plan};
 
 /// Where the nodes of a container in a user namespace are made, and for whom.
-pub(super) struct Nursery<'p> {
+pub(super) struct NodeFolder<'p> {
     folder: OwnedFd,
     ids: &'p IdMap,
     made: usize,
 }
 
-impl<'p> Nursery<'p> {
+impl<'p> NodeFolder<'p> {
     /// The place for the nodes of a plan with a user namespace and devices; `None` when this process may not have one.
     pub(super) fn of(plan: &'p Plan) -> Result<Option<Self>, ExecuteError> {
         let is_device = |step: &plan::Step| matches!(step.op, Some(Op::Device(_)));

@@ -154,7 +154,7 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
         return Err(bad("ids"));
     }
     let mounts = Mounts::of(new, &joined);
-    let mut nodes = if mounts == Mounts::Own { device::Nursery::of(plan)? } else { None };
+    let mut nodes = if mounts == Mounts::Own { device::NodeFolder::of(plan)? } else { None };
     let mut mappings = Mappings::new(plan.ids.as_ref(), user);
     let steps = plan.steps.iter().map(|step| {
         let op = step.op.as_ref().ok_or_else(|| bad("step"))?;
@@ -197,7 +197,7 @@ pub(super) fn prepare(plan: &Plan, mut input: Input) -> Result<Ready<'_>, Execut
         root_propagation: root_propagation.map(|kind| (kind, plan.root_propagation_all)),
         steps,
         null: if masks { Some(null_device()?) } else { None },
-        nodes: nodes.map(device::Nursery::into_mount),
+        nodes: nodes.map(device::NodeFolder::into_mount),
         process,
         input,
         init: plan.init,
@@ -243,7 +243,7 @@ pub(super) fn c_strings(operation: Operation, texts: &[String]) -> Result<Vec<CS
 fn ready<'p>(
     op: &'p Op,
     mappings: &mut Mappings,
-    nodes: Option<&mut device::Nursery<'_>>,
+    nodes: Option<&mut device::NodeFolder<'_>>,
 ) -> Result<ReadyStep<'p>, ExecuteError> {
     let below = |path: &str, top: &str| {
         path == top || path.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
