@@ -104,7 +104,7 @@ impl Supervisor {
         let (daemon, record) = (Arc::clone(&self.daemon), Arc::clone(&self.record));
         let rewrites = if makes_network(&record.options) {
             let pid = self.launch_shim(None).await?;
-            let made = daemon.made_network(pid).await?;
+            let made = self.made_network(pid).await?;
             daemon.connect_network(&record, Some(made)).await?
         } else {
             let connected = daemon.connect_network(&record, prepared.unconnected);

@@ -6,12 +6,13 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use gantry_api::shim::v1::{Phase, StateRequest};
 use gantry_network::Netns;
 use gantry_store::Transaction;
 use gantry_types::{ContainerId, ContainerState, EndpointOptions, NetworkMode, PublishedPort, UserNamespace};
 
-use super::Supervisor;
 use super::spec::makes_network;
+use super::{ShimError, Supervisor};
 use crate::assemble::Daemon;
 use crate::control::attach_network;
 use crate::error::Error;
@@ -66,11 +67,6 @@ impl Daemon {
                 Ok(shared(self.open_sandbox(&sandbox).await?))
             }
         }
-    }
-
-    /// The namespace that the container's init has made.
-    pub(super) async fn made_network(&self, pid: u32) -> Result<Netns, Error> {
-        self.blocking.run(move || Ok(Netns::open(&facts::namespace_of(pid))?)).await
     }
 
     /// Gives the namespace its links. Beside the shim's launch. Tells whether drivers gave it addresses that the
@@ -133,6 +129,17 @@ impl Daemon {
 }
 
 impl Supervisor {
+    /// The namespace that the container's init, of this number, has made. A number may become another process's, but not
+    /// before the shim has reaped init, which it does not while init waits for its start. So the shim is asked after the
+    /// namespace was opened: if init still waits then, it was nobody else's.
+    pub(super) async fn made_network(&self, pid: u32) -> Result<Netns, Error> {
+        let path = facts::namespace_of(pid);
+        let made = self.daemon.blocking.run(move || Ok::<_, Error>(Netns::open(&path)?)).await;
+        let client = self.shim.as_ref().map(|shim| shim.client.clone()).ok_or(ShimError::Gone)?;
+        let state = client.state(StateRequest {}, None).await?;
+        if state.phase() == Phase::Launched { made } else { Err(ShimError::Gone.into()) }
+    }
+
     /// Takes what the kernel and netd have of the container's places, if that was not done since its end. The addresses
     /// stay its own.
     pub(super) async fn forget_network(&mut self) -> Result<(), Error> {

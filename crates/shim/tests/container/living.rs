@@ -1,12 +1,15 @@
 //! A container's ordinary life, from Launch to Release.
 
 use gantry_api::shim::v1::request::Action;
+use gantry_api::shim::v1::response::Result as Answer;
 use gantry_api::shim::v1::{HelloRequest, Phase, ReleaseRequest, StartRequest, Stdio};
 use gantry_api::shim::{PID_FILE, VERSION};
+use gantry_linux::Pid;
 use gantry_linux::signal::{self, Signal};
+use gantry_linux::wait::open_pidfd;
 use std::os::fd::AsFd;
 
-use crate::bench::{Bench, launch_request};
+use crate::bench::{Bench, launch_request, until};
 
 #[test]
 fn output_is_logged_and_reaches_who_attached_before_the_start() {
@@ -84,5 +87,23 @@ fn the_process_inherits_nothing_of_the_shim() {
     assert_eq!(lines[..2], ["0", "0022"]);
     assert_eq!(lines[2..4], ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"]);
     assert!(lines[4].split(' ').count() <= 4, "descriptors leak: {}", lines[4]);
+    daemon.release(&bench);
+}
+
+#[test]
+fn an_init_that_dies_before_its_start_keeps_its_number_until_the_shim_says_that_it_is_over() {
+    let (bench, mut daemon) = Bench::new();
+    let launched = daemon.launch(&bench, &["true"], Stdio::default()).expect("launched");
+    let Answer::Launch(launched) = launched else { panic!("not launched: {launched:?}") };
+    let state = || std::fs::read_to_string(format!("/proc/{}/stat", launched.pid)).unwrap_or_default();
+    let init = Pid::from_raw(i32::try_from(launched.pid).expect("a number")).expect("not zero");
+    signal::send_to_pidfd(open_pidfd(init).expect("init").as_fd(), Signal::KILL).expect("sent");
+    until("init is dead", || state().contains(") Z "));
+    // The daemon opens what is init's by its number, and believes it if the phase is this one afterwards.
+    assert_eq!(daemon.state().phase(), Phase::Launched);
+    assert!(state().contains(") Z "), "it is reaped");
+    // It is as if it had been killed a moment later.
+    daemon.start().expect("started");
+    assert_eq!(daemon.exited().exit_code, 137);
     daemon.release(&bench);
 }
