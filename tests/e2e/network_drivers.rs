@@ -20,6 +20,7 @@ tests![
     a_configuration_is_taken_from_the_daemons_folders_and_kept,
     what_a_configuration_cannot_do_is_refused_before_anything_is_asked,
     a_running_container_joins_a_cni_network_and_leaves_it,
+    containers_in_user_namespaces_are_on_a_cni_network,
     a_daemon_killed_at_any_step_gives_the_plugins_their_addresses_back,
     a_plugin_that_refuses_to_delete_is_asked_again,
     what_plugins_find_wrong_with_a_link_is_told,
@@ -247,6 +248,37 @@ fn a_running_container_joins_a_cni_network_and_leaves_it(world: &World) -> Resul
         let links = shell(daemon, "both", "ip -o -4 addr")?;
         ensure!(links.contains("eth0") && links.contains("eth1"), "{links}");
         daemon.ok(&["rm", "-f", "web", "client", "both"])?;
+        cni.holds_nothing()
+    })
+}
+
+fn containers_in_user_namespaces_are_on_a_cni_network(world: &World) -> Result<()> {
+    on_cni(world, |cni| {
+        cni.lan(&[portmap()])?;
+        let flags = ["--userns", "auto", "--network", "lan"];
+        let web = [&["run", "-d", "--name", "web", "-p", "8080:80"], &flags[..]].concat();
+        cni.daemon.ok(&[&web[..], &[cni.image, "sh", "-c", SERVER]].concat())?;
+        let client = [&["run", "-d", "--name", "client"], &flags[..]].concat();
+        cni.daemon.ok(&[&client[..], &[cni.image, "sleep", "1000"]].concat())?;
+        let address = cni.address("web")?;
+        let files = shell(cni.daemon, "web", "cat /etc/hosts; ip -o -4 addr show dev eth0")?;
+        ensure!(
+            files.contains(&format!("{address}\t")) && files.contains(&format!("{address}/24")),
+            "{files}"
+        );
+        let ask = format!("wget -qO- http://{address}/");
+        says_hello("the neighbour", || shell(cni.daemon, "client", &ask))?;
+        says_hello("the port from outside", || Ok(cni.stage.outside(&get(HOST, 8080))?.stdout))?;
+        cni.daemon.ok(&["network", "disconnect", "lan", "client"])?;
+        ensure!(!shell(cni.daemon, "client", "ls /sys/class/net")?.contains("eth"), "a link is left");
+        cni.daemon.kill()?;
+        cni.daemon.restart()?;
+        cni.daemon.ok(&["network", "connect", "lan", "client"])?;
+        says_hello("the neighbour again", || shell(cni.daemon, "client", &ask))?;
+        cni.daemon.ok(&["restart", "-t", "0", "web"])?;
+        says_hello("the port after a restart", || Ok(cni.stage.outside(&get(HOST, 8080))?.stdout))?;
+        cni.daemon.ok(&["rm", "-f", "web", "client"])?;
+        cni.daemon.ok(&["network", "rm", "lan"])?;
         cni.holds_nothing()
     })
 }

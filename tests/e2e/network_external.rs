@@ -15,6 +15,7 @@ use crate::network::{SERVER, on_stage, says_hello, shell};
 
 tests![
     containers_on_a_drivers_network_have_what_it_gave_them,
+    containers_in_user_namespaces_are_on_a_drivers_network,
     what_a_driver_refuses_or_does_not_answer_is_told,
     a_driver_that_was_away_is_told_what_it_missed,
     a_second_daemon_is_kept_out_of_the_networks_of_the_first,
@@ -80,6 +81,31 @@ fn containers_on_a_drivers_network_have_what_it_gave_them(world: &World) -> Resu
         daemon.ok(&["network", "rm", "lan"])?;
         ensure!(driver.said().ends_with("RemoveNetwork lan\n"), "{}", driver.said());
         Ok(())
+    })
+}
+
+fn containers_in_user_namespaces_are_on_a_drivers_network(world: &World) -> Result<()> {
+    on_driver(world, |start, daemon, image| {
+        let driver = start()?;
+        daemon.ok(&["network", "create", "-d", "ext", "lan"])?;
+        let flags = ["--userns", "auto", "--network", "lan"];
+        let web = [&["run", "-d", "--name", "web"], &flags[..]].concat();
+        daemon.ok(&[&web[..], &[image, "sh", "-c", SERVER]].concat())?;
+        let client = [&["run", "-d", "--name", "client"], &flags[..]].concat();
+        daemon.ok(&[&client[..], &[image, "sleep", "1000"]].concat())?;
+        let address = daemon.inspect("web", "{{.NetworkSettings.Networks.lan.IPAddress}}")?;
+        let files = shell(daemon, "web", "cat /etc/hosts /etc/resolv.conf")?;
+        ensure!(files.contains(&address) && files.contains("nameserver 10.99.0.53"), "{files}");
+        let ask = format!("wget -qO- http://{address}/");
+        says_hello("the neighbour", || shell(daemon, "client", &ask))?;
+        daemon.ok(&["network", "disconnect", "lan", "client"])?;
+        daemon.ok(&["network", "connect", "lan", "client"])?;
+        says_hello("the neighbour again", || shell(daemon, "client", &ask))?;
+        daemon.ok(&["restart", "-t", "0", "client"])?;
+        says_hello("the neighbour after a restart", || shell(daemon, "client", &ask))?;
+        daemon.ok(&["rm", "-f", "web", "client"])?;
+        ensure!(driver.held() == 0, "{}", driver.said());
+        daemon.ok(&["network", "rm", "lan"]).map(drop)
     })
 }
 

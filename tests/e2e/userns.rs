@@ -12,11 +12,13 @@ use gantry_tests::cgroup;
 use gantry_tests::daemon::Daemon;
 use gantry_tests::fixture::busybox;
 use gantry_tests::image::Layer;
+use gantry_tests::network::HOST;
 use gantry_tests::terminal::Terminal;
 use gantry_tests::trial::World;
 use gantry_tests::wait::{seconds, until_true};
 
-use crate::network::{SERVER, get, on_stage};
+use crate::network::{SERVER, get, on_stage, says_hello, shell};
+use crate::network_programs::{make_sandbox, remove_sandbox};
 
 tests![
     root_inside_is_nobody_outside_and_files_are_the_images,
@@ -33,6 +35,7 @@ tests![
     the_default_is_configured_and_host_wins_over_it,
     root_inside_has_a_network_of_its_own,
     networks_of_others_are_joined,
+    a_sandbox_is_shared_with_and_without_a_user_namespace,
     its_processes_are_in_its_cgroup_with_its_limits_cve_2025_47291,
     a_hostile_user_database_neither_hangs_nor_decides_the_range_cve_2024_9676,
 ];
@@ -415,6 +418,39 @@ fn networks_of_others_are_joined(world: &World) -> Result<()> {
     ensure!(said == format!("{}\nnot mine\ncgroups", of_host.display()), "{said}");
     world.done(daemon);
     Ok(())
+}
+
+fn a_sandbox_is_shared_with_and_without_a_user_namespace(world: &World) -> Result<()> {
+    on_stage(world, |stage, daemon, image| {
+        daemon.ok(&["network", "create", "front"])?;
+        let sandbox = make_sandbox(daemon)?;
+        let join = format!("sandbox:{}", sandbox.id);
+        daemon.ok(&["run", "-d", "--name", "web", "--network", &join, image, "sh", "-c", SERVER])?;
+        // The sandbox is not its root's: its port is not one of the first 1024.
+        let mapped = [&["run", "-d", "--name", "mapped", "--network", &join], &AUTO[..]].concat();
+        daemon.ok(&[&mapped[..], &[image, "sh", "-c", &SERVER.replace("-p 80", "-p 8081")]].concat())?;
+        let other = [&["run", "-d", "--name", "other", "--network", "front"], &AUTO[..]].concat();
+        daemon.ok(&[&other[..], &[image, "sh", "-c", SERVER]].concat())?;
+        let asks = |who: &str, whom: &str| {
+            says_hello(whom, || shell(daemon, who, &format!("wget -qO- http://{whom}/")))
+        };
+        asks("mapped", "127.0.0.1")?;
+        asks("web", "127.0.0.1:8081")?;
+        asks("mapped", "other")?;
+        asks("other", "pod")?;
+        asks("other", "pod:8081")?;
+        says_hello("the sandbox's port", || Ok(stage.outside(&get(HOST, 8080))?.stdout))?;
+        // Nor are its links, whatever capability it has.
+        let flags = ["--network", &join, "--cap-add", "NET_ADMIN"];
+        let said = says(daemon, &flags, image, "ip link set eth0 down 2>/dev/null || echo not mine")?;
+        ensure!(said == "not mine", "{said}");
+        daemon.kill()?;
+        daemon.restart()?;
+        daemon.ok(&["restart", "-t", "0", "mapped"])?;
+        says_hello("the sandbox again", || shell(daemon, "other", "wget -qO- http://pod:8081/"))?;
+        daemon.ok(&["rm", "-f", "web", "mapped"])?;
+        remove_sandbox(daemon, &sandbox.id)?.map_err(Into::into)
+    })
 }
 
 fn its_processes_are_in_its_cgroup_with_its_limits_cve_2025_47291(world: &World) -> Result<()> {

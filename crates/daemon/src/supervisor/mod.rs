@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Connect { network: Box<NetworkRecord>, options: Box<EndpointOptions>, reply: Reply<EndpointRecord> },
     /// Takes its place on a network away.
     Disconnect { network: Box<NetworkRecord>, reply: Reply<()> },
+    /// Has drivers do what a daemon before was cut off in.
+    MendLinks { reply: Reply<()> },
     /// Publishes ports and takes others back.
     Ports { add: Vec<PublishedPort>, remove: Vec<PublishedPort>, reply: Reply<Vec<PublishedPort>> },
     /// Takes over a new record: its name changed. Answered when the new name resolves, and the old one does not.
@@ -216,6 +218,9 @@ impl Supervisor {
                 drop(reply.send(self.connect(*network, *options).await));
             }
             Command::Disconnect { network, reply } => drop(reply.send(self.disconnect(*network).await)),
+            Command::MendLinks { reply } => {
+                drop(reply.send(self.daemon.mend_links(&self.owner()).await));
+            }
             Command::Ports { add, remove, reply } => drop(reply.send(self.change_ports(add, remove).await)),
             Command::Renamed { record, reply } => {
                 let before = self.places();

@@ -302,7 +302,7 @@ impl Supervisor {
         events.append(tx, &self.record.namespace, kind, network.id.as_str(), attributes.into(), labels)
     }
 
-    fn owner(&self) -> Owner {
+    pub(super) fn owner(&self) -> Owner {
         Owner::Container(self.record.namespace.clone(), self.record.id.clone())
     }
 

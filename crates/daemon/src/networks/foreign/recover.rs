@@ -6,47 +6,81 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use gantry_store::Page;
-
 use super::super::attachment::{self, AttachmentRecord};
 use super::super::living::{self, Living};
 use super::super::places::Places;
-use super::super::tables::{ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord};
+use super::super::tables::{ENDPOINTS, EndpointRecord, NetworkRecord, Owner};
 use crate::assemble::Daemon;
 use crate::error::{Chain, Error};
+use crate::supervisor::Command;
 
-/// Mends in the background.
+/// Mends in the background. Whom is found out now, while nobody else changes anything.
 pub(crate) fn mend_foreign(daemon: &Arc<Daemon>) {
-    let has_foreign =
-        daemon.store.scan(&NETWORKS, &Page::all()).iter().any(|(_, row)| row.value.is_foreign());
-    if !has_foreign {
+    let owners = unmended(daemon);
+    if owners.is_empty() {
         return;
     }
     let mending = Arc::clone(daemon);
     daemon.tasks.spawn("drivers' leftovers", async move {
         tokio::select! {
             () = mending.tasks.cancelled() => {}
-            () = mend_all(&mending) => {}
+            () = mend_all(&mending, owners) => {}
         }
     });
 }
 
-async fn mend_all(daemon: &Arc<Daemon>) {
-    for record in attachment::all(&daemon.store) {
-        if has_place(daemon, &record) {
-            continue;
-        }
-        tracing::info!(endpoint = record.endpoint.short(), "a link without a place is taken away");
-        let left = daemon.leave(&record).await;
-        if let Err(error) = left.and(daemon.unpin_if_last(&record.owner).await) {
-            tracing::warn!(error = %Chain(&error), "a link that nobody has is still its driver's");
+/// First those with links to give back, which others may be given.
+fn unmended(daemon: &Daemon) -> Vec<Owner> {
+    let left = attachment::all(&daemon.store).into_iter().filter(|record| !has_place(daemon, record));
+    let is_cut_off = |living: &Living| unanswered(daemon, &living.places).next().is_some();
+    let cut_off = living::all(daemon).into_iter().filter(is_cut_off);
+    let mut owners: Vec<Owner> = Vec::new();
+    for owner in left.map(|record| record.owner).chain(cut_off.map(|living| living.owner())) {
+        if !owners.contains(&owner) {
+            owners.push(owner);
         }
     }
-    let unmended = |living: &Living| unanswered(daemon, &living.places).next().is_some();
-    for living in living::all(daemon).into_iter().filter(unmended) {
-        let owner = living.places.owner.clone();
-        if let Err(error) = mend(daemon, living).await {
-            tracing::error!(owner, error = %Chain(&error), "a driver's link that was cut off stays as it is");
+    owners
+}
+
+async fn mend_all(daemon: &Arc<Daemon>, owners: Vec<Owner>) {
+    for owner in owners {
+        if let Err(error) = mend_in_turn(daemon, &owner).await {
+            tracing::error!(owner = owner.key(), error = %Chain(&error), "what a driver was cut off in stays as it is");
+        }
+    }
+}
+
+/// A container's task does it, as everything else with its links: a user may ask for the same ones meanwhile.
+async fn mend_in_turn(daemon: &Arc<Daemon>, owner: &Owner) -> Result<(), Error> {
+    if let Owner::Container(namespace, id) = owner
+        && let Ok(handle) = daemon.containers.handle(namespace, id)
+    {
+        return match handle.ask(|reply| Command::MendLinks { reply }).await {
+            // It was removed, and its links before it.
+            Err(Error::ContainerGone) => Ok(()),
+            mended => mended,
+        };
+    }
+    daemon.mend_links(owner).await
+}
+
+impl Daemon {
+    /// Has drivers take an owner's links without a place, and make those that it has a place for.
+    pub(crate) async fn mend_links(self: &Arc<Self>, owner: &Owner) -> Result<(), Error> {
+        let mut left = Ok(());
+        for record in attachment::of_owner(&self.store, &owner.key()) {
+            if !has_place(self, &record) {
+                tracing::info!(endpoint = record.endpoint.short(), "a link without a place is taken away");
+                left = left.and(self.leave(&record).await);
+            }
+        }
+        left = left.and(self.unpin_if_last(owner).await);
+        match living::of_owner(self, owner) {
+            Some(living) if unanswered(self, &living.places).next().is_some() => {
+                left.and(mend(self, living).await)
+            }
+            Some(_) | None => left,
         }
     }
 }
