@@ -19,8 +19,8 @@ use gantry_linux::event::wait_readable;
 use gantry_linux::signal::{Signal, send_to_pidfd};
 use gantry_linux::socket::{self, Kind as SocketKind};
 use gantry_linux::spawn::{Spawn, Spawned};
-use gantry_linux::wait::wait_child;
-use gantry_linux::{memfd, process, tty};
+use gantry_linux::wait::{open_pidfd, wait_child};
+use gantry_linux::{Pid, memfd, process, tty};
 use prost::Message as _;
 use rustix::fs::{Mode, OFlags};
 
@@ -37,11 +37,15 @@ const INHERITED: u32 = 10;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// How long a worker that has answered may take to end.
 const END_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a worker may neither answer nor write to its log. It has no other limit: how long the memory of a container
+/// takes to the disk and back, nobody knows, but of every step there is a line in the log.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
 
 /// The program, found and open.
 #[derive(Debug)]
 pub(crate) struct Criu {
     program: OwnedFd,
+    silence_max: Duration,
 }
 
 /// What a request needs besides itself.
@@ -67,22 +71,26 @@ impl Criu {
     /// Finds the program: where the caller says, or in the folders of `PATH`.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self, Failure> {
         if let Some(path) = given {
-            return open(path).map(|program| Self { program }).map_err(|e| Failure::file("open", path, e));
+            return open(path).map(Self::new).map_err(|error| Failure::file("open", path, error));
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path).chain(USUAL_FOLDERS.map(PathBuf::from));
         let found = folders.filter(|folder| folder.is_absolute()).find_map(|f| open(&f.join("criu")).ok());
-        found.map(|program| Self { program }).ok_or(Failure::NoCriu)
+        found.map(Self::new).ok_or(Failure::NoCriu)
+    }
+
+    fn new(program: OwnedFd) -> Self {
+        Self { program, silence_max: SILENCE_MAX }
     }
 
     /// Does a job; the answer to it, which is a success.
     pub(crate) fn run(&self, job: Job<'_>, told: Told<'_>) -> Result<Response, Failure> {
         let Job { kind, options, inherited, log } = job;
+        let action = if kind == Kind::Restore { "restore" } else { "checkpoint" };
         // Of a job before: CRIU writes it anew, but only once it has understood the request.
         let _ = std::fs::remove_file(&log);
         let fail = |worker: &mut Worker| {
             worker.end();
-            let action = if kind == Kind::Restore { "restore" } else { "checkpoint" };
             let message = log::complaint(&log).unwrap_or_else(|| worker.last_words());
             Failure::Criu { action, message, log: log.clone() }
         };
@@ -91,6 +99,11 @@ impl Criu {
         // One that is gone already says why.
         worker.say(&request).map_err(|_| fail(&mut worker))?;
         loop {
+            if !self.is_heard_of(&worker, &log)? {
+                drop(worker);
+                end_orphans();
+                return Err(Failure::CriuSilent { action, seconds: self.silence_max.as_secs(), log });
+            }
             let Some((response, descriptor)) = worker.hear()? else { return Err(fail(&mut worker)) };
             if response.kind() == Kind::Notify {
                 let notice = response.notice.unwrap_or_default();
@@ -107,6 +120,20 @@ impl Criu {
                 return Err(fail(&mut worker));
             }
         }
+    }
+
+    /// Waits for an answer; `false` when it seems to be stuck.
+    fn is_heard_of(&self, worker: &Worker, log: &Path) -> Result<bool, Failure> {
+        let length = || std::fs::metadata(log).map_or(0, |log| log.len());
+        let mut before = length();
+        while !wait_readable(worker.socket.as_fd(), Some(self.silence_max)).map_err(Failure::kernel)? {
+            let now = length();
+            if now == before {
+                return Ok(false);
+            }
+            before = now;
+        }
+        Ok(true)
     }
 
     /// Its release, and what it makes of this kernel. Without a log there is nothing that it could be asked to try.
@@ -218,7 +245,40 @@ impl Drop for Worker {
     }
 }
 
+/// Ends what a killed worker has left: processes half restored, which are in no control group yet, and programs of its
+/// own. This process has no other children, and became the parent of these as their nearest subreaper.
+fn end_orphans() {
+    let children = || std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    let first = |all: String| Pid::from_raw(all.split_whitespace().next()?.parse().ok()?);
+    while let Some(pid) = first(children()) {
+        // Its number cannot be another's before it is waited for.
+        let killed = open_pidfd(pid).and_then(|pidfd| send_to_pidfd(pidfd.as_fd(), Signal::KILL));
+        if killed.and_then(|()| wait_child(pid)).is_err() {
+            return;
+        }
+    }
+}
+
 fn open(path: &Path) -> io::Result<OwnedFd> {
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK)?;
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_neither_answers_nor_logs_is_killed_with_what_it_started() {
+        // It reads nothing and ends never.
+        let found = Criu::find(Some(Path::new("/usr/bin/yes"))).expect("one of coreutils");
+        let criu = Criu { silence_max: Duration::from_millis(50), ..found };
+        let folder = tempfile::tempdir().expect("a folder");
+        let (log, inherited) = (folder.path().join("dump.log"), Vec::new());
+        let job = Job { kind: Kind::Dump, options: Options::default(), inherited, log };
+        let failure = criu.run(job, &mut |_, _| Ok(())).expect_err("it never answers");
+        assert!(matches!(failure, Failure::CriuSilent { action: "checkpoint", .. }), "{failure}");
+        let left = std::fs::read_to_string("/proc/thread-self/children").expect("of this thread");
+        assert_eq!(left, "");
+    }
 }

@@ -136,6 +136,16 @@ pub(crate) enum Failure {
         /// The whole log.
         log: PathBuf,
     },
+    /// CRIU seemed to be stuck.
+    #[error("criu was to {action} the container, neither answered nor went on in its log {} for {seconds} s, and was killed", log.display())]
+    CriuSilent {
+        /// What it was to do.
+        action: &'static str,
+        /// For how long.
+        seconds: u64,
+        /// Its log.
+        log: PathBuf,
+    },
 }
 
 impl Failure {
@@ -209,6 +219,7 @@ impl Classified for Failure {
             Self::Systemd(error) => error.class(),
             Self::Scope(error) => error.class(),
             Self::Kernel(_) | Self::Program { .. } | Self::Criu { .. } => Class::Internal,
+            Self::CriuSilent { .. } => Class::DeadlineExceeded,
             Self::Unavailable { .. } => Class::Unimplemented,
         }
     }
@@ -236,6 +247,7 @@ impl Classified for Failure {
             Self::Program { .. } => "PROGRAM_FAILED",
             Self::NoCriu => "CRIU_MISSING",
             Self::Criu { .. } => "CRIU_FAILED",
+            Self::CriuSilent { .. } => "CRIU_SILENT",
         }
     }
 

@@ -12,7 +12,7 @@ use gantry_runtime::cgroup::{CgroupPlan, Version};
 use rustix::fs::{Mode, OFlags};
 
 use super::delete::clean_up;
-use super::{Outcome, status};
+use super::{Outcome, cgroup_of, status};
 use crate::containers::{Containers, Folder};
 use crate::criu::message::{Kind, Options};
 use crate::criu::{Criu, Job};
@@ -47,7 +47,8 @@ pub(super) fn checkpoint(
     report: &Report,
 ) -> Outcome {
     let (folder, record) = containers.find(&options.id)?;
-    match status(&folder, &record)? {
+    let before = status(&folder, &record)?;
+    match before {
         Status::Running | Status::Paused => {}
         Status::Stopped => return Err(Failure::NotRunning),
         found @ (Status::Creating | Status::Created) => {
@@ -63,7 +64,13 @@ pub(super) fn checkpoint(
     let asked = dump(options, &folder, &record, &folders)?;
     let kind = if options.pre_dump { Kind::SinglePreDump } else { Kind::Dump };
     let job = Job { kind, options: asked, inherited: Vec::new(), log: folders.log(LOG) };
-    criu.run(job, &mut |_, _| Ok(()))?;
+    if let Err(failure) = criu.run(job, &mut |_, _| Ok(())) {
+        if before == Status::Running {
+            // A CRIU that was killed may have left it frozen. The failure that led here is the one that is told.
+            drop(cgroup_of(&folder).map(|cgroup| cgroup.map(|cgroup| cgroup.thaw())));
+        }
+        return Err(failure);
+    }
     if !options.pre_dump && !options.leave_running {
         clean_up(folder, report)?;
     }
