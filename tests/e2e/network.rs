@@ -71,6 +71,12 @@ pub(crate) fn on_stage_with(
     daemon.finish()
 }
 
+/// Starts [`SERVER`] in a container with these flags.
+pub(crate) fn serve(daemon: &Daemon, image: &str, flags: &str) -> Result<()> {
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    daemon.ok(&[&["run", "-d"], flags.as_slice(), &[image, "sh", "-c", SERVER]].concat()).map(drop)
+}
+
 /// What a container's shell prints.
 pub(crate) fn shell(daemon: &Daemon, container: &str, script: &str) -> Result<String> {
     Ok(daemon.gantry(&["exec", container, "sh", "-c", script])?.stdout.trim().to_owned())
@@ -89,18 +95,7 @@ pub(crate) fn get(address: &str, port: u16) -> String {
 fn containers_find_each_other_by_name_and_reach_the_outside(world: &World) -> Result<()> {
     on_stage(world, |_, daemon, image| {
         daemon.ok(&["network", "create", "front"])?;
-        daemon.ok(&[
-            "run",
-            "-d",
-            "--name",
-            "web",
-            "--network",
-            "front:alias=www",
-            image,
-            "sh",
-            "-c",
-            SERVER,
-        ])?;
+        serve(daemon, image, "--name web --network front:alias=www")?;
         daemon.ok(&["run", "-d", "--name", "client", "--network", "front", image, "sleep", "1000"])?;
         for name in ["web", "www"] {
             says_hello(name, || shell(daemon, "client", &format!("wget -qO- http://{name}/")))?;
@@ -117,7 +112,7 @@ fn containers_find_each_other_by_name_and_reach_the_outside(world: &World) -> Re
 
 fn a_published_port_answers_from_everywhere_and_keeps_the_source(world: &World) -> Result<()> {
     on_stage(world, |stage, daemon, image| {
-        daemon.ok(&["run", "-d", "--name", "web", "-p", "8080:80", image, "sh", "-c", SERVER])?;
+        serve(daemon, image, "--name web -p 8080:80")?;
         says_hello("the port from outside", || Ok(stage.outside(&get(HOST, 8080))?.stdout))?;
         says_hello("the port from the host", || Ok(stage.host(&get(HOST, 8080))?.stdout))?;
         says_hello("the port on 127.0.0.1", || Ok(stage.host(&get("127.0.0.1", 8080))?.stdout))?;
@@ -141,20 +136,7 @@ fn networks_come_and_go_while_the_container_runs(world: &World) -> Result<()> {
     on_stage(world, |stage, daemon, image| {
         daemon.ok(&["network", "create", "front"])?;
         daemon.ok(&["network", "create", "back"])?;
-        daemon.ok(&[
-            "run",
-            "-d",
-            "--name",
-            "web",
-            "--network",
-            "front",
-            "-p",
-            "8080:80",
-            image,
-            "sh",
-            "-c",
-            SERVER,
-        ])?;
+        serve(daemon, image, "--name web --network front -p 8080:80")?;
         daemon.ok(&["run", "-d", "--name", "client", "--network", "back", image, "sleep", "1000"])?;
         let hosts = "stat -c %i /etc/hosts";
         let inode = shell(daemon, "web", hosts)?;
@@ -178,7 +160,7 @@ fn networks_come_and_go_while_the_container_runs(world: &World) -> Result<()> {
 
 fn ports_come_and_go_while_the_container_runs(world: &World) -> Result<()> {
     on_stage(world, |stage, daemon, image| {
-        daemon.ok(&["run", "-d", "--name", "web", image, "sh", "-c", SERVER])?;
+        serve(daemon, image, "--name web")?;
         daemon.ok(&["port", "add", "web", "8080:80"])?;
         says_hello("the added port", || Ok(stage.outside(&get(HOST, 8080))?.stdout))?;
         daemon.ok(&["port", "rm", "web", "8080:80"])?;
@@ -243,20 +225,7 @@ fn an_address_stays_over_restarts(world: &World) -> Result<()> {
 fn names_and_ports_work_while_no_daemon_does(world: &World) -> Result<()> {
     on_stage(world, |stage, daemon, image| {
         daemon.ok(&["network", "create", "front"])?;
-        daemon.ok(&[
-            "run",
-            "-d",
-            "--name",
-            "web",
-            "--network",
-            "front",
-            "-p",
-            "8080:80",
-            image,
-            "sh",
-            "-c",
-            SERVER,
-        ])?;
+        serve(daemon, image, "--name web --network front -p 8080:80")?;
         let folder = daemon.path("said");
         std::fs::create_dir(&folder)?;
         let volume = format!("{}:/said", folder.display());
@@ -281,7 +250,7 @@ fn names_and_ports_work_while_no_daemon_does(world: &World) -> Result<()> {
 
 fn rules_that_somebody_flushes_come_back(world: &World) -> Result<()> {
     on_stage(world, |stage, daemon, image| {
-        daemon.ok(&["run", "-d", "--name", "web", "-p", "8080:80", image, "sh", "-c", SERVER])?;
+        serve(daemon, image, "--name web -p 8080:80")?;
         says_hello("the port", || Ok(stage.outside(&get(HOST, 8080))?.stdout))?;
         stage.host("nft add table inet other && nft add chain inet other x")?.exits(0)?;
         for _ in 0..5 {
@@ -313,7 +282,7 @@ fn names_resolve_again_after_netd_was_killed(world: &World) -> Result<()> {
 fn an_internal_network_has_no_way_out(world: &World) -> Result<()> {
     on_stage(world, |_, daemon, image| {
         daemon.ok(&["network", "create", "--internal", "lab"])?;
-        daemon.ok(&["run", "-d", "--name", "near", "--network", "lab", image, "sh", "-c", SERVER])?;
+        serve(daemon, image, "--name near --network lab")?;
         daemon.ok(&["run", "-d", "--name", "asker", "--network", "lab", image, "sleep", "1000"])?;
         says_hello("the neighbour", || shell(daemon, "asker", "wget -qO- http://near/"))?;
         let out =
@@ -332,7 +301,7 @@ fn networks_are_closed_to_each_other(world: &World) -> Result<()> {
     on_stage(world, |_, daemon, image| {
         daemon.ok(&["network", "create", "one"])?;
         daemon.ok(&["network", "create", "two"])?;
-        daemon.ok(&["run", "-d", "--name", "near", "--network", "one", image, "sh", "-c", SERVER])?;
+        serve(daemon, image, "--name near --network one")?;
         daemon.ok(&["run", "-d", "--name", "asker", "--network", "two", image, "sleep", "1000"])?;
         let address = daemon.inspect("near", "{{.NetworkSettings.IPAddress}}")?;
         let request = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} 80");
@@ -349,20 +318,7 @@ fn networks_are_closed_to_each_other(world: &World) -> Result<()> {
 fn version_6_works_as_version_4_does(world: &World) -> Result<()> {
     on_stage(world, |stage, daemon, image| {
         daemon.ok(&["network", "create", "--ipv6", "six"])?;
-        daemon.ok(&[
-            "run",
-            "-d",
-            "--name",
-            "web",
-            "--network",
-            "six",
-            "-p",
-            "8080:80",
-            image,
-            "sh",
-            "-c",
-            SERVER,
-        ])?;
+        serve(daemon, image, "--name web --network six -p 8080:80")?;
         daemon.ok(&["run", "-d", "--name", "client", "--network", "six", image, "sleep", "1000"])?;
         let reached = || Ok(shell(daemon, "client", "ping6 -c 1 -W 2 web >/dev/null && echo yes")? == "yes");
         until_true("the neighbour over version 6", seconds(10), reached)?;
@@ -378,7 +334,7 @@ fn version_6_works_as_version_4_does(world: &World) -> Result<()> {
 
 fn a_container_shares_the_network_of_another(world: &World) -> Result<()> {
     on_stage(world, |_, daemon, image| {
-        daemon.ok(&["run", "-d", "--name", "web", image, "sh", "-c", SERVER])?;
+        serve(daemon, image, "--name web")?;
         says_hello("localhost", || {
             daemon.ok(&[
                 "run",

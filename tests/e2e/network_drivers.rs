@@ -13,7 +13,7 @@ use gantry_tests::trial::World;
 use gantry_tests::wait::{seconds, until_true};
 use serde_json::{Value, json};
 
-use crate::network::{SERVER, get, on_stage, says_hello, shell};
+use crate::network::{get, on_stage, says_hello, serve, shell};
 
 tests![
     containers_on_a_cni_network_have_traffic_and_ports_and_give_everything_back,
@@ -133,9 +133,7 @@ fn containers_on_a_cni_network_have_traffic_and_ports_and_give_everything_back(w
     on_cni(world, |cni| {
         cni.lan(&[portmap()])?;
         let (daemon, stage, image) = (&cni.daemon, cni.stage, cni.image);
-        let web =
-            ["run", "-d", "--name", "web", "--network", "lan", "-p", "8080:80", image, "sh", "-c", SERVER];
-        daemon.ok(&web)?;
+        serve(daemon, image, "--name web --network lan -p 8080:80")?;
         daemon.ok(&["run", "-d", "--name", "client", "--network", "lan", image, "sleep", "1000"])?;
         let address = cni.address("web")?;
         ensure!(address.starts_with("10.88.7."), "{address}");
@@ -228,7 +226,7 @@ fn a_running_container_joins_a_cni_network_and_leaves_it(world: &World) -> Resul
         cni.lan(&[])?;
         let daemon = &cni.daemon;
         daemon.ok(&["network", "create", "own"])?;
-        daemon.ok(&["run", "-d", "--name", "web", "--network", "own", cni.image, "sh", "-c", SERVER])?;
+        serve(daemon, cni.image, "--name web --network own")?;
         daemon.ok(&["run", "-d", "--name", "client", "--network", "lan", cni.image, "sleep", "1000"])?;
         daemon.ok(&["network", "connect", "lan", "web"])?;
         let address = cni.address("web")?;
@@ -255,11 +253,8 @@ fn a_running_container_joins_a_cni_network_and_leaves_it(world: &World) -> Resul
 fn containers_in_user_namespaces_are_on_a_cni_network(world: &World) -> Result<()> {
     on_cni(world, |cni| {
         cni.lan(&[portmap()])?;
-        let flags = ["--userns", "auto", "--network", "lan"];
-        let web = [&["run", "-d", "--name", "web", "-p", "8080:80"], &flags[..]].concat();
-        cni.daemon.ok(&[&web[..], &[cni.image, "sh", "-c", SERVER]].concat())?;
-        let client = [&["run", "-d", "--name", "client"], &flags[..]].concat();
-        cni.daemon.ok(&[&client[..], &[cni.image, "sleep", "1000"]].concat())?;
+        serve(cni.daemon, cni.image, "--name web --userns auto --network lan -p 8080:80")?;
+        serve(cni.daemon, cni.image, "--name client --userns auto --network lan")?;
         let address = cni.address("web")?;
         let files = shell(cni.daemon, "web", "cat /etc/hosts; ip -o -4 addr show dev eth0")?;
         ensure!(
@@ -392,8 +387,7 @@ fn a_sandbox_on_a_cni_network_outlives_the_daemon(world: &World) -> Result<()> {
         cni.write("front", &json!({}), &[portmap()])?;
         cni.daemon.ok(&["network", "create", "-d", "cni", "front"])?;
         let sandbox = crate::network_programs::make_sandbox(cni.daemon)?;
-        let mode = format!("sandbox:{}", sandbox.id);
-        cni.daemon.ok(&["run", "-d", "--name", "web", "--network", &mode, cni.image, "sh", "-c", SERVER])?;
+        serve(cni.daemon, cni.image, &format!("--name web --network sandbox:{}", sandbox.id))?;
         says_hello("the sandbox", || Ok(cni.stage.outside(&get(HOST, 8080))?.stdout))?;
         cni.daemon.kill()?;
         cni.daemon.restart()?;

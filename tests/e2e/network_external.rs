@@ -11,7 +11,7 @@ use gantry_tests::network_driver::Running;
 use gantry_tests::trial::World;
 use gantry_tests::wait::{seconds, until_true};
 
-use crate::network::{SERVER, on_stage, says_hello, shell};
+use crate::network::{on_stage, says_hello, serve, shell};
 
 tests![
     containers_on_a_drivers_network_have_what_it_gave_them,
@@ -46,18 +46,7 @@ fn containers_on_a_drivers_network_have_what_it_gave_them(world: &World) -> Resu
         let driver = start()?;
         daemon.ok(&["network", "create", "-d", "ext", "-o", "colour=red", "lan"])?;
         ensure!(driver.said() == "CreateNetwork lan\n", "{}", driver.said());
-        daemon.ok(&[
-            "run",
-            "-d",
-            "--name",
-            "web",
-            "--network",
-            "lan:ip=10.99.0.77",
-            image,
-            "sh",
-            "-c",
-            SERVER,
-        ])?;
+        serve(daemon, image, "--name web --network lan:ip=10.99.0.77")?;
         daemon.ok(&["run", "-d", "--name", "client", "--network", "lan", image, "sleep", "1000"])?;
         says_hello("the neighbour", || shell(daemon, "client", "wget -qO- http://10.99.0.77/"))?;
         let told =
@@ -88,11 +77,8 @@ fn containers_in_user_namespaces_are_on_a_drivers_network(world: &World) -> Resu
     on_driver(world, |start, daemon, image| {
         let driver = start()?;
         daemon.ok(&["network", "create", "-d", "ext", "lan"])?;
-        let flags = ["--userns", "auto", "--network", "lan"];
-        let web = [&["run", "-d", "--name", "web"], &flags[..]].concat();
-        daemon.ok(&[&web[..], &[image, "sh", "-c", SERVER]].concat())?;
-        let client = [&["run", "-d", "--name", "client"], &flags[..]].concat();
-        daemon.ok(&[&client[..], &[image, "sleep", "1000"]].concat())?;
+        serve(daemon, image, "--name web --userns auto --network lan")?;
+        serve(daemon, image, "--name client --userns auto --network lan")?;
         let address = daemon.inspect("web", "{{.NetworkSettings.Networks.lan.IPAddress}}")?;
         let files = shell(daemon, "web", "cat /etc/hosts /etc/resolv.conf")?;
         ensure!(files.contains(&address) && files.contains("nameserver 10.99.0.53"), "{files}");

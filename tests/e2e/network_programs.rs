@@ -21,7 +21,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 use serde_json::json;
 use tonic::transport::Channel;
 
-use crate::network::{SERVER, get, on_stage, on_stage_with, says_hello, shell};
+use crate::network::{get, on_stage, on_stage_with, says_hello, serve, shell};
 
 tests![
     redis_postgres_and_nginx_talk_by_name,
@@ -135,7 +135,7 @@ fn a_range_of_ports_leads_to_a_range_of_ports(world: &World) -> Result<()> {
 fn the_first_free_port_of_a_range_is_taken(world: &World) -> Result<()> {
     on_stage(world, |stage, daemon, image| {
         for (name, port) in [("one", 9000), ("two", 9001)] {
-            start(daemon, &format!("--name {name} -p 9000-9001:80"), image, &["sh", "-c", SERVER])?;
+            serve(daemon, image, &format!("--name {name} -p 9000-9001:80"))?;
             let listed = daemon.ok(&["port", name])?;
             ensure!(listed.contains(&format!("0.0.0.0:{port}")), "{name}: {listed}");
             says_hello(name, || Ok(stage.outside(&get(HOST, port))?.stdout))?;
@@ -179,7 +179,7 @@ fn on_the_link(daemon: &Daemon, driver: &str, mode: &str) -> Result<gantry_tests
 
 /// Two containers on `lan`, of which `web` serves; answers its address.
 fn two_on_the_link(daemon: &Daemon, image: &str) -> Result<String> {
-    start(daemon, "--name web --network lan", image, &["sh", "-c", SERVER])?;
+    serve(daemon, image, "--name web --network lan")?;
     start(daemon, "--name client --network lan", image, &["sleep", "1000"])?;
     let address = daemon.inspect("web", "{{.NetworkSettings.Networks.lan.IPAddress}}")?;
     ensure!(address.starts_with("203.0.113."), "{address} is not of the link's subnet");
@@ -268,7 +268,7 @@ fn two_containers_share_a_sandbox_that_outlives_them(world: &World) -> Result<()
         daemon.ok(&["network", "create", "front"])?;
         let sandbox = make_sandbox(daemon)?;
         let join = format!("--network sandbox:{}", sandbox.id);
-        start(daemon, &format!("--name web {join}"), image, &["sh", "-c", SERVER])?;
+        serve(daemon, image, &format!("--name web {join}"))?;
         start(daemon, &format!("--name beside {join}"), image, &["sleep", "1000"])?;
         start(daemon, "--name other --network front", image, &["sleep", "1000"])?;
         let answers = |daemon: &Daemon| {
@@ -287,7 +287,7 @@ fn two_containers_share_a_sandbox_that_outlives_them(world: &World) -> Result<()
         daemon.restart()?;
         answers(daemon)?;
         daemon.ok(&["rm", "-f", "web", "beside"])?;
-        start(daemon, &format!("--name web {join}"), image, &["sh", "-c", SERVER])?;
+        serve(daemon, image, &format!("--name web {join}"))?;
         start(daemon, &format!("--name beside {join}"), image, &["sleep", "1000"])?;
         answers(daemon).context("with the next containers of the same sandbox")?;
         daemon.ok(&["rm", "-f", "web", "beside"])?;

@@ -12,7 +12,7 @@ use gantry_tests::terminal::Terminal;
 use gantry_tests::trial::{World, skip};
 use gantry_tests::wait::{seconds, until_true};
 
-use crate::network::{SERVER, on_stage};
+use crate::network::{on_stage, serve};
 
 tests![
     they_run_with_streams_and_exit_codes,
@@ -292,7 +292,7 @@ fn they_are_on_networks(world: &World) -> Result<()> {
         tested()?.into_iter().filter(|runtime| runtime != "crun" || !is_hybrid()).collect();
     on_stage(world, |_stage, daemon, image| {
         daemon.ok(&["network", "create", "front"])?;
-        daemon.ok(&["run", "-d", "--name", "web", "--network", "front", image, "sh", "-c", SERVER])?;
+        serve(daemon, image, "--name web --network front")?;
         for (number, runtime) in runtimes.iter().enumerate() {
             let flags = ["--runtime", runtime];
             let script = "wget -qO- http://web/";
@@ -300,10 +300,7 @@ fn they_are_on_networks(world: &World) -> Result<()> {
                 daemon.gantry(&run(&flags, &["--rm", "--network", "front", image, "sh", "-c", script]))?;
             said.exits(0)?.prints("hello")?;
             let name = format!("web{number}");
-            daemon.ok(&run(
-                &flags,
-                &["-d", "--name", &name, "--network", "front", image, "sh", "-c", SERVER],
-            ))?;
+            serve(daemon, image, &format!("--runtime {runtime} --name {name} --network front"))?;
             let url = format!("http://{name}/");
             until_true("its server to answer", seconds(10), || {
                 Ok(daemon.gantry(&["exec", "web", "wget", "-qO-", &url])?.stdout == "hello\n")

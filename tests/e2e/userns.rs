@@ -17,7 +17,7 @@ use gantry_tests::terminal::Terminal;
 use gantry_tests::trial::World;
 use gantry_tests::wait::{seconds, until_true};
 
-use crate::network::{SERVER, get, on_stage, says_hello, shell};
+use crate::network::{SERVER, get, on_stage, says_hello, serve, shell};
 use crate::network_programs::{make_sandbox, remove_sandbox};
 
 tests![
@@ -365,9 +365,7 @@ fn root_inside_has_a_network_of_its_own(world: &World) -> Result<()> {
     on_stage(world, |stage, daemon, image| {
         daemon.ok(&["network", "create", "front"])?;
         daemon.ok(&["network", "create", "back"])?;
-        let web =
-            [&["run", "-d", "--name", "web", "--network", "front", "-p", "8080:80"], &AUTO[..]].concat();
-        daemon.ok(&[&web[..], &[image, "sh", "-c", SERVER]].concat())?;
+        serve(daemon, image, "--name web --network front -p 8080:80 --userns auto")?;
         let flags =
             [&AUTO[..], &["--name", "client", "--network", "front", "--cap-add", "NET_ADMIN"]].concat();
         sleeper(daemon, &flags, image)?;
@@ -425,12 +423,11 @@ fn a_sandbox_is_shared_with_and_without_a_user_namespace(world: &World) -> Resul
         daemon.ok(&["network", "create", "front"])?;
         let sandbox = make_sandbox(daemon)?;
         let join = format!("sandbox:{}", sandbox.id);
-        daemon.ok(&["run", "-d", "--name", "web", "--network", &join, image, "sh", "-c", SERVER])?;
+        serve(daemon, image, &format!("--name web --network {join}"))?;
         // The sandbox is not its root's: its port is not one of the first 1024.
         let mapped = [&["run", "-d", "--name", "mapped", "--network", &join], &AUTO[..]].concat();
         daemon.ok(&[&mapped[..], &[image, "sh", "-c", &SERVER.replace("-p 80", "-p 8081")]].concat())?;
-        let other = [&["run", "-d", "--name", "other", "--network", "front"], &AUTO[..]].concat();
-        daemon.ok(&[&other[..], &[image, "sh", "-c", SERVER]].concat())?;
+        serve(daemon, image, "--name other --network front --userns auto")?;
         let asks = |who: &str, whom: &str| {
             says_hello(whom, || shell(daemon, who, &format!("wget -qO- http://{whom}/")))
         };
