@@ -2,6 +2,7 @@
 //! without the daemon. Each test has a stage of its own, so the machine's network is never touched.
 
 use anyhow::{Result, ensure};
+use gantry_tests::cli::run;
 use gantry_tests::daemon::Daemon;
 use gantry_tests::network::{HOST, HOST6, OUTSIDE, Stage, is_possible};
 use gantry_tests::trial::{World, skip};
@@ -25,6 +26,7 @@ tests![
     a_daemon_killed_during_starts_leaves_nothing_of_them,
     a_daemon_with_networks_has_no_socket_that_others_could_take,
     values_that_would_break_a_file_are_refused,
+    networks_that_are_reset_leave_nothing_in_the_kernel_and_come_again,
 ];
 
 /// A web server that answers `hello`.
@@ -442,6 +444,38 @@ fn values_that_would_break_a_file_are_refused(world: &World) -> Result<()> {
             let outcome = daemon.gantry(&["create", flag, value, image])?;
             ensure!(outcome.code != 0, "{flag} {value:?} was taken");
         }
+        Ok(())
+    })
+}
+
+fn networks_that_are_reset_leave_nothing_in_the_kernel_and_come_again(world: &World) -> Result<()> {
+    on_stage(world, |stage, daemon, image| {
+        let reset = |daemon: &Daemon| run(daemon.command().args(["networks", "reset"]));
+        let links = || stage.host("ip -o link")?.ok();
+        daemon.ok(&["network", "create", "back"])?;
+        serve(daemon, image, "--name web -p 8080:80")?;
+        daemon.ok(&["network", "connect", "back", "web"])?;
+        let netd = std::fs::read_to_string(daemon.path("run/netd/lock"))?;
+        reset(daemon)?.exits(1)?.complains("another daemon uses the folder")?;
+        daemon.stop()?;
+        reset(daemon)?.exits(1)?.complains("1 containers are alive")?;
+        ensure!(links()?.contains("gantry0"), "a refused reset has taken the bridge");
+        daemon.restart()?;
+        daemon.ok(&["stop", "-t", "0", "web"])?;
+        daemon.stop()?;
+        reset(daemon)?.exits(0)?;
+        let left = links()?;
+        ensure!(!left.contains("gantry0") && !left.contains(": gn"), "{left}");
+        stage.host("nft list table inet gantry")?.exits(1)?;
+        // Whoever is to take note of its end may not have done so yet.
+        let command = std::fs::read(format!("/proc/{}/cmdline", netd.trim())).unwrap_or_default();
+        ensure!(command.is_empty(), "gantry-netd runs on");
+        // Once more is no error, and what was recorded is made again.
+        reset(daemon)?.exits(0)?;
+        daemon.restart()?;
+        daemon.ok(&["start", "web"])?;
+        says_hello("the port", || Ok(stage.outside(&get(HOST, 8080))?.stdout))?;
+        ensure!(shell(daemon, "web", "ls /sys/class/net")?.contains("eth1"), "a place was lost");
         Ok(())
     })
 }

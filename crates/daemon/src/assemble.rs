@@ -11,7 +11,7 @@ use gantry_linux::host::{CgroupMode, CgroupMounts};
 use gantry_runtime::cgroup;
 use gantry_runtime::spec::HostFacts;
 use gantry_snapshot::{Overlayfs, Snapshotter};
-use gantry_store::{Options, Revision, Schema, Store};
+use gantry_store::{Options, Page, Revision, Schema, Store};
 use gantry_types::{BLOCKING_MAX, ContainerId, Namespace};
 use tokio::sync::watch;
 
@@ -37,7 +37,7 @@ use crate::tables::{
     REQUESTS,
 };
 use crate::tasks::Tasks;
-use crate::{clock, filters, host};
+use crate::{clock, filters, host, sweep};
 
 /// The version of the tables.
 const SCHEMA_VERSION: u32 = 1;
@@ -163,6 +163,21 @@ pub(crate) fn rebuild_store(config: &Config, file: Option<&Path>) -> anyhow::Res
     let aside =
         rebuilt.aside.map(|path| format!("; the old database is {}", path.display())).unwrap_or_default();
     crate::logging::print(&format!("{} rows rebuilt from {}{aside}\n", rebuilt.summary.rows, file.display()))
+}
+
+/// `gantryd networks reset`
+pub(crate) fn reset_networks(config: &Config) -> anyhow::Result<()> {
+    let layout = Layout::create(&config.root, &config.state).context("cannot make the daemon's folders")?;
+    let store = Store::open(&layout.meta(), schema(), Options::default()).map_err(with_hint)?;
+    // After a reboot there are no bundles, whatever is recorded.
+    let is_alive =
+        |key| store.get(&CONTAINER_STATUS, key).is_some_and(|status| status.value.state.is_alive());
+    let alive = sweep::bundles(&layout.shims()).iter().filter(|key| is_alive(*key)).count();
+    anyhow::ensure!(alive == 0, "{alive} containers are alive: start gantryd, and stop them first");
+    let sandboxes = store.scan(&SANDBOXES, &Page::all()).len();
+    anyhow::ensure!(sandboxes == 0, "{sandboxes} sandboxes are there: start gantryd, and remove them first");
+    let networks = Networks::new(&config.networks, layout.state()).map_err(with_hint)?;
+    networks.reset(&store).map_err(with_hint)
 }
 
 /// An engine's error, with its hint kept for whoever prints it.

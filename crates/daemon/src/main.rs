@@ -75,6 +75,15 @@ enum Command {
     /// Works on the metadata store while no daemon runs
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Works on the kernel's part of the networks while no daemon and no container runs
+    #[command(subcommand)]
+    Networks(NetworksCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum NetworksCommand {
+    /// Removes the bridges, the nftables table and gantry-netd; the next use of a network makes them again
+    Reset,
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,6 +137,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Store(StoreCommand::Rebuild { file })) => {
             assemble::rebuild_store(&config, file.as_deref())
         }
+        Some(Command::Networks(NetworksCommand::Reset)) => assemble::reset_networks(&config),
         None => {
             logging::start(&config.log)?;
             serve::run(config)

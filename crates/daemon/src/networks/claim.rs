@@ -74,6 +74,14 @@ fn written(number: &str, state: &Path) -> String {
     text
 }
 
+/// Forgets the mark: whoever comes next has a number of its own.
+pub(super) fn forget(state: &Path) -> io::Result<()> {
+    match std::fs::remove_file(state.join(FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn number_at(state: &Path) -> Option<String> {
     let mut number = String::new();
     let limit = u64::try_from(DIGITS).expect("a small constant");

@@ -23,6 +23,7 @@ pub(crate) mod pool;
 pub(crate) mod port;
 mod problem;
 pub(crate) mod record;
+mod reset;
 pub(crate) mod sandbox;
 pub(crate) mod sweep;
 pub(crate) mod tables;

@@ -61,6 +61,8 @@ pub(crate) enum NetworkProblem {
     NamespaceTaken { holder: Option<String> },
     #[error("a network namespace cannot be {action}")]
     NamespaceFile { action: &'static str, source: std::io::Error },
+    #[error("gantry-netd runs on as process {pid}")]
+    NetdStays { pid: u32 },
 }
 
 /// Whose it is, where it says so.
@@ -98,6 +100,7 @@ impl NetworkProblem {
             Self::SandboxInUse { .. } => (Class::FailedPrecondition, "SANDBOX_IN_USE"),
             Self::NamespaceTaken { .. } => (Class::FailedPrecondition, "NETWORK_NAMESPACE_TAKEN"),
             Self::NamespaceFile { .. } => (Class::Internal, "NETWORK_NAMESPACE"),
+            Self::NetdStays { .. } => (Class::FailedPrecondition, "NETD_STAYS"),
         }
     }
 }
@@ -136,7 +139,8 @@ impl Classified for NetworkProblem {
             | Self::NoWayIn { .. }
             | Self::Shared { .. }
             | Self::NamespaceTaken { .. }
-            | Self::NamespaceFile { .. } => return None,
+            | Self::NamespaceFile { .. }
+            | Self::NetdStays { .. } => return None,
         };
         Some(Resource { kind, name })
     }
@@ -169,9 +173,11 @@ impl Classified for NetworkProblem {
             Self::SandboxInUse { container, .. } => {
                 format!("remove the container first: `gantry rm {container}`")
             }
+            Self::NetdStays { .. } => "stop what starts it again, such as systemd's gantry-netd.service".into(),
             Self::NamespaceTaken { .. } => {
                 "one daemon has the bridges and the nftables table of a network namespace: run this one in a namespace \
-                 of its own (`ip netns add NAME`, `ip netns exec NAME gantryd`), or stop and empty the other"
+                 of its own (`ip netns add NAME`, `ip netns exec NAME gantryd`), or remove the other's containers, \
+                 stop it, and have it give them up (`gantryd networks reset`)"
                     .into()
             }
             Self::SubnetTooSmall { .. }
