@@ -2,7 +2,7 @@
 //! placeholder in it; the container is born in it, and then the placeholder goes. Because that one counts as a process,
 //! the number of processes is limited last.
 
-use gantry_runtime::cgroup::{self, Cgroup, CgroupPlan, CgroupUpdate};
+use gantry_runtime::cgroup::{Cgroup, CgroupUpdate};
 use gantry_runtime::plan::Plan;
 use gantry_runtime::systemd::{Placeholder, Scope, Systemd, SystemdError};
 
@@ -10,14 +10,11 @@ use crate::containers::Folder;
 use crate::failure::Failure;
 use crate::record::Record;
 
-/// The file of the limit that comes last.
-const PROCESSES: &str = "pids.max";
-
 /// A scope that is there for a container that is not yet. Dropped before it is settled, it is stopped: systemd may miss
 /// that a folder is empty that goes at once.
 #[derive(Debug)]
 pub(crate) struct Begun {
-    /// The plan without what comes last.
+    /// The plan for this scope.
     pub(crate) plan: Plan,
     /// What comes last.
     last: CgroupUpdate,
@@ -33,9 +30,7 @@ pub(crate) fn begin(scope: &Scope, id: &str, plan: &Plan) -> Result<Begun, Failu
     let mut plan = plan.clone();
     let mut systemd = Systemd::connect()?;
     let placeholder = Placeholder::start().map_err(|source| SystemdError::Placeholder { source })?;
-    let group = plan.cgroup.get_or_insert_default();
-    systemd.start(scope, &format!("container {id}"), &group.folders, &placeholder)?;
-    let last = take_last(group);
+    let last = systemd.start(scope, &format!("container {id}"), &mut plan, placeholder.pid())?;
     let unit = scope.unit.clone();
     Ok(Begun { plan, last, unit, systemd, placeholder: Some(placeholder), settled: false })
 }
@@ -79,33 +74,4 @@ pub(crate) fn end(unit: &str) -> Result<(), Failure> {
 /// Tells systemd the limits of an update.
 pub(crate) fn limit(unit: &str, update: &CgroupUpdate) -> Result<(), Failure> {
     Ok(Systemd::connect()?.limit(unit, &update.folders)?)
-}
-
-fn take_last(group: &mut CgroupPlan) -> CgroupUpdate {
-    let mut folders = Vec::new();
-    for folder in &mut group.folders {
-        let (last, first) = folder.writes.drain(..).partition(|write| write.file == PROCESSES);
-        folder.writes = first;
-        folders.push(cgroup::Folder { writes: last, ..folder.clone() });
-    }
-    folders.retain(|folder| !folder.writes.is_empty());
-    CgroupUpdate { path: group.path.clone(), folders, device_filter: None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use gantry_runtime::cgroup::Write;
-
-    #[test]
-    fn the_number_of_processes_comes_last() {
-        let write = |file: &str| Write { file: file.to_owned(), value: "1".to_owned(), ..Write::default() };
-        let writes = vec![write("memory.max"), write(PROCESSES)];
-        let folder = cgroup::Folder { mountpoint: "/c".to_owned(), writes, ..cgroup::Folder::default() };
-        let mut group = CgroupPlan { path: "a/b".to_owned(), folders: vec![folder], ..CgroupPlan::default() };
-        let last = take_last(&mut group);
-        assert_eq!(group.folders[0].writes, [write("memory.max")]);
-        assert_eq!((last.path.as_str(), &*last.folders[0].writes), ("a/b", &[write(PROCESSES)][..]));
-        assert!(take_last(&mut group).is_empty());
-    }
 }

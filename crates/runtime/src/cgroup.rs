@@ -53,6 +53,9 @@ pub struct CgroupPlan {
     /// Empty means that devices are not filtered there.
     #[prost(bytes = "vec", tag = "3")]
     pub device_filter: Vec<u8>,
+    /// Whether a service manager has made the folders, with somebody in them. Version 4 of a plan.
+    #[prost(bool, tag = "4")]
+    pub given: bool,
 }
 
 /// A container's folder in one hierarchy.

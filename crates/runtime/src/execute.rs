@@ -102,8 +102,6 @@ pub struct Input {
     pub no_pivot: bool,
     /// Whether it keeps the creator's session keyring.
     pub keep_keyring: bool,
-    /// Whether a service manager has made the folders of its control group.
-    pub cgroup_is_there: bool,
 }
 
 impl From<Stdio> for Input {
@@ -117,7 +115,6 @@ impl From<Stdio> for Input {
             oom_score_adj: Some(0),
             no_pivot: false,
             keep_keyring: false,
-            cgroup_is_there: false,
         }
     }
 }
@@ -136,8 +133,7 @@ pub fn create(plan: &Plan, input: impl Into<Input>) -> Result<Created, ExecuteEr
     let (words, gated) = (Words::of(plan)?, input.gate.is_some());
     let oom_score_adj = oom_score(asked, &input);
     // Before everything else, because it may be bound into the container.
-    let make = if input.cgroup_is_there { Cgroup::adopt } else { Cgroup::create };
-    let cgroup = plan.cgroup.as_ref().map(make).transpose().map_err(|error| of_cgroup(&error))?;
+    let cgroup = plan.cgroup.as_ref().map(Cgroup::create).transpose().map_err(|error| of_cgroup(&error))?;
     let cgroup = Unstarted(cgroup);
     let mut ready = prepare::prepare(plan, input)?;
     ready.doors = cgroup.0.as_ref().map(Cgroup::doors).transpose().map_err(|error| of_cgroup(&error))?;

@@ -30,7 +30,7 @@ use crate::cgroup::CgroupPlan;
 
 /// The highest version that this code carries out. A plan says the lowest one that is enough for it: 1, or more
 /// when it has something that came later (the fields say so), so that an older shim refuses only those.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Everything that starting one container means. Executed in this order: cgroup, root filesystem and bind
 /// sources on the host side; clone; then in the child mount propagation, root, `steps` in their order, the

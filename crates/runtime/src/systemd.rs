@@ -20,13 +20,16 @@ mod wire;
 
 use std::time::{Duration, Instant};
 
+use gantry_linux::Pid;
+
 use self::bus::Bus;
 pub use self::error::SystemdError;
 pub use self::placeholder::Placeholder;
 use self::properties::Property;
-pub use self::scope::{Scope, ScopeError};
+pub use self::scope::{Scope, ScopeError, is_slice};
 use self::wire::Value;
-use crate::cgroup::{Folder, Host};
+use crate::cgroup::{CgroupPlan, CgroupUpdate, Folder, Host};
+use crate::plan::Plan;
 
 /// How long systemd may take for a whole operation: it may be starting or stopping many others.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -35,6 +38,11 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 /// And for one that is not.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
+/// The file of the limit that comes last.
+const PROCESSES: &str = "pids.max";
+/// The version of plans whose folders are there.
+const GIVEN_VERSION: u32 = 4;
 
 /// A connection to systemd, for one command.
 #[derive(Debug)]
@@ -58,19 +66,22 @@ impl Systemd {
         Ok(Self { bus: Bus::connect(deadline)?, deadline })
     }
 
-    /// Makes a scope with the limits that `folders` have writes for, and waits until it is there. The number of
-    /// processes is not limited yet: see [`Systemd::limit`]. A unit of that name that failed before makes room.
+    /// Makes a scope with the limits that the plan has writes for, around a process that does nothing, and waits until it
+    /// is there. The plan is then one for this scope, and what comes back is for when that process has gone
+    /// ([`Systemd::limit`], [`crate::cgroup::Cgroup::update`]): it would count among those of a limit of their number. A
+    /// unit of that name that failed before makes room.
     pub fn start(
         &mut self,
         scope: &Scope,
         description: &str,
-        folders: &[Folder],
-        placeholder: &Placeholder,
-    ) -> Result<(), SystemdError> {
+        plan: &mut Plan,
+        placeholder: Pid,
+    ) -> Result<CgroupUpdate, SystemdError> {
+        let group = plan.cgroup.get_or_insert_default();
         let mut properties = vec![
             ("Description", Value::Text(description.to_owned())),
             ("Slice", Value::Text(scope.slice.clone())),
-            ("PIDs", Value::Numbers(vec![placeholder.pid().as_raw().unsigned_abs()])),
+            ("PIDs", Value::Numbers(vec![placeholder.as_raw().unsigned_abs()])),
             ("Delegate", Value::Flag(true)),
             ("DefaultDependencies", Value::Flag(false)),
             ("CollectMode", Value::Text("inactive-or-failed".to_owned())),
@@ -79,7 +90,8 @@ impl Systemd {
             ("IOAccounting", Value::Flag(true)),
             ("TasksAccounting", Value::Flag(true)),
         ];
-        properties.extend(properties::of(folders)?.into_iter().filter(|(name, _)| *name != "TasksMax"));
+        let last = take_last(group);
+        properties.extend(properties::of(&group.folders)?);
         // systemd's default is a share of the machine's; ours is what the spec says, and it says none yet.
         properties.push(("TasksMax", Value::Number(u64::MAX)));
         match self.start_unit(&scope.unit, &properties) {
@@ -88,7 +100,10 @@ impl Systemd {
                 self.start_unit(&scope.unit, &properties)
             }
             started => started,
-        }
+        }?;
+        group.given = true;
+        plan.version = plan.version.max(GIVEN_VERSION);
+        Ok(last)
     }
 
     /// Tells systemd the limits that change, until the unit's end.
@@ -140,6 +155,18 @@ impl Systemd {
     }
 }
 
+/// Takes the limit of the number of processes out of a plan.
+fn take_last(group: &mut CgroupPlan) -> CgroupUpdate {
+    let mut folders = Vec::new();
+    for folder in &mut group.folders {
+        let (last, first) = folder.writes.drain(..).partition(|write| write.file == PROCESSES);
+        folder.writes = first;
+        folders.push(Folder { writes: last, ..folder.clone() });
+    }
+    folders.retain(|folder| !folder.writes.is_empty());
+    CgroupUpdate { path: group.path.clone(), folders, device_filter: None }
+}
+
 fn put_properties(body: &mut wire::Writer, properties: &[Property]) {
     body.array(8, |list| {
         for (name, value) in properties {
@@ -148,4 +175,22 @@ fn put_properties(body: &mut wire::Writer, properties: &[Property]) {
             list.variant(value);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::Write;
+
+    #[test]
+    fn the_number_of_processes_comes_last() {
+        let write = |file: &str| Write { file: file.to_owned(), value: "1".to_owned(), ..Write::default() };
+        let writes = vec![write("memory.max"), write(PROCESSES)];
+        let folder = Folder { mountpoint: "/c".to_owned(), writes, ..Folder::default() };
+        let mut group = CgroupPlan { path: "a/b".to_owned(), folders: vec![folder], ..CgroupPlan::default() };
+        let last = take_last(&mut group);
+        assert_eq!(group.folders[0].writes, [write("memory.max")]);
+        assert_eq!((last.path.as_str(), &*last.folders[0].writes), ("a/b", &[write(PROCESSES)][..]));
+        assert!(take_last(&mut group).is_empty());
+    }
 }

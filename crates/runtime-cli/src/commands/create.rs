@@ -102,7 +102,6 @@ fn set_up(
     }
     let begun =
         bundle.scope.as_ref().map(|scope| scope::begin(scope, &options.id, &bundle.plan)).transpose()?;
-    input.cgroup_is_there = begun.is_some();
     let created = execute::create(begun.as_ref().map_or(&bundle.plan, |begun| &begun.plan), input)?;
     record.pid = created.pid().as_raw();
     record.started_ticks = start_of(created.pid()).unwrap_or_default();

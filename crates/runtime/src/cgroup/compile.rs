@@ -34,7 +34,7 @@ pub fn plan(
     let mut folders = folders(host)?;
     place(limits, &mut folders)?;
     let device_filter = if on_legacy || host.unified.is_none() { Vec::new() } else { rules.programme() };
-    Ok(CgroupPlan { path, folders, device_filter })
+    Ok(CgroupPlan { path, folders, device_filter, given: false })
 }
 
 /// The limits of whichever version has the controllers; devices are apart.

@@ -27,15 +27,6 @@ pub struct Cgroup {
     above: Option<Box<Cgroup>>,
 }
 
-/// Who makes its folders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// We do.
-    Own,
-    /// A service manager did.
-    Given,
-}
-
 /// One folder of it.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -71,23 +62,14 @@ impl Place {
 }
 
 impl Cgroup {
-    /// Makes every folder and writes every limit. A folder that a crash left behind without processes is made
-    /// anew; after a failure nothing of the container is left. Changes the process's umask meanwhile: a chmod of
-    /// every folder costs as much as making one.
+    /// Makes every folder, but those that are given, and writes every limit. A folder that a crash left behind without
+    /// processes is made anew; after a failure nothing of the container is left. Changes the process's umask meanwhile:
+    /// a chmod of every folder costs as much as making one.
     pub fn create(plan: &CgroupPlan) -> Result<Self, CgroupError> {
-        Self::set_up(plan, Origin::Own)
-    }
-
-    /// As [`Cgroup::create`], for folders that a service manager has made, with somebody in them.
-    pub fn adopt(plan: &CgroupPlan) -> Result<Self, CgroupError> {
-        Self::set_up(plan, Origin::Given)
-    }
-
-    fn set_up(plan: &CgroupPlan, origin: Origin) -> Result<Self, CgroupError> {
         let mut made =
             Self { path: plan.path.as_str().into(), places: places(plan), unified: None, above: None };
         let umask = set_umask(FOLDER_UMASK);
-        let result = made.make(plan, origin);
+        let result = made.make(plan);
         set_umask(umask);
         match result {
             Ok(()) => Ok(made),
@@ -156,12 +138,12 @@ impl Cgroup {
         Ok(())
     }
 
-    fn make(&mut self, plan: &CgroupPlan, origin: Origin) -> Result<(), CgroupError> {
+    fn make(&mut self, plan: &CgroupPlan) -> Result<(), CgroupError> {
         for folder in &plan.folders {
             let path = format!("{}/{}", folder.mountpoint, plan.path);
             let made = make_folder(&path).or_else(|error| match error.errno {
                 Errno::NOENT => make_above(folder, &plan.path).and_then(|()| make_folder(&path)),
-                Errno::EXIST if origin == Origin::Given => Ok(()),
+                Errno::EXIST if plan.given => Ok(()),
                 Errno::EXIST => super::end::remove_tree(&path).and_then(|()| make_folder(&path)),
                 _ => Err(error),
             });

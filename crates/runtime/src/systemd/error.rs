@@ -126,9 +126,9 @@ impl Classified for SystemdError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Absent | Self::Legacy | Self::NotRoot => {
-                Some("set the engine's cgroup driver to cgroupfs".to_owned())
-            }
+            Self::Absent | Self::Legacy | Self::NotRoot => Some(
+                "set the engine's cgroup driver to cgroupfs (gantryd: containers.cgroup_manager)".to_owned(),
+            ),
             Self::Unreachable { .. } => Some("see whether systemctl works here, as root".to_owned()),
             Self::Job { unit, .. } => Some(format!("see journalctl --unit {unit}")),
             Self::NotAccepted

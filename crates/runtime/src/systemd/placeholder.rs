@@ -34,7 +34,8 @@ impl Placeholder {
         }
     }
 
-    pub(super) fn pid(&self) -> Pid {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
         self.pid
     }
 }

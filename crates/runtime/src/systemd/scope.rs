@@ -84,7 +84,8 @@ fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
-fn is_slice(text: &str) -> bool {
+/// Whether it is the name of a slice.
+pub fn is_slice(text: &str) -> bool {
     let Some(stem) = text.strip_suffix(".slice") else { return false };
     let parts = !stem.is_empty() && stem.split('-').all(|part| !part.is_empty());
     is_name(text) && (stem == "-" || parts)

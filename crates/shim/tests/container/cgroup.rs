@@ -36,7 +36,7 @@ fn cgroup(test: &str) -> CgroupPlan {
         ];
         vec![folder("/sys/fs/cgroup/memory", Version::Legacy, "memory", limit)]
     };
-    CgroupPlan { path, folders, device_filter: Vec::new() }
+    CgroupPlan { path, folders, ..CgroupPlan::default() }
 }
 
 /// What watches memory: an eventfd on version 1, inotify on version 2. The shim has no other of either.
