@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use gantry_tests::cli::run;
@@ -12,6 +13,7 @@ tests![
     an_unknown_config_key_is_refused_with_its_name,
     a_value_of_the_wrong_type_is_refused_with_its_key,
     the_printed_default_config_passes_the_check,
+    a_driver_that_the_machine_has_not_got_is_refused_at_once,
     a_socket_in_use_is_refused_and_left_alone,
     a_second_daemon_on_the_same_folder_is_refused,
     daemons_with_folders_of_their_own_do_not_see_each_other,
@@ -49,6 +51,26 @@ fn the_printed_default_config_passes_the_check(_: &World) -> Result<()> {
     fs::write(&file, default)?;
     run(std::process::Command::new(&gantryd).args(["--config"]).arg(&file).args(["config", "check"]))?
         .ok()?;
+    Ok(())
+}
+
+/// Where systemd runs, tests/vm/engine takes it away and looks at the same.
+fn a_driver_that_the_machine_has_not_got_is_refused_at_once(_: &World) -> Result<()> {
+    if Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    let daemon = Daemon::prepare()?;
+    daemon.write_config("containers.cgroup_manager = \"systemd\"\n")?;
+    for words in [&["config", "check"][..], &[]] {
+        let outcome = run(daemon.command().args(words))?;
+        ensure!(outcome.code != 0, "{outcome}");
+        outcome
+            .complains("containers.cgroup_manager")?
+            .complains("systemd does not run this machine")?
+            .complains("SYSTEMD_ABSENT")?
+            .complains("hint:")?;
+    }
+    ensure!(!daemon.path("root").exists(), "nothing is made before the driver is accepted");
     Ok(())
 }
 

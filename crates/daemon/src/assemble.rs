@@ -141,11 +141,6 @@ impl Daemon {
         let key = (namespace.clone(), id.clone());
         self.store.get(&CONTAINERS, &key).map(|row| row.value).ok_or(Error::ContainerGone)
     }
-
-    /// A container's cgroup, as a path in each hierarchy.
-    pub(crate) fn cgroup_path(&self, namespace: &Namespace, id: &ContainerId) -> String {
-        format!("{}/{namespace}/{id}", self.config.containers.cgroup_parent.trim_end_matches('/'))
-    }
 }
 
 /// `gantryd store export`
@@ -182,13 +177,14 @@ pub(crate) fn reset_networks(config: &Config) -> anyhow::Result<()> {
 
 /// An engine's error, with its hint kept for whoever prints it.
 pub(crate) fn with_hint<E: gantry_types::Classified + Send + Sync + 'static>(error: E) -> anyhow::Error {
-    let hint = error.hint();
-    anyhow::Error::new(Hinted { hint, error: Box::new(error) })
+    let reason = format!("{} ({:?})", error.reason(), error.class());
+    anyhow::Error::new(Hinted { reason, hint: error.hint(), error: Box::new(error) })
 }
 
-/// An error as it was, and what a person can do about it.
+/// An error as it was, what programs know it by, and what a person can do about it.
 #[derive(Debug)]
 pub(crate) struct Hinted {
+    pub(crate) reason: String,
     pub(crate) hint: Option<String>,
     error: Box<dyn std::error::Error + Send + Sync>,
 }

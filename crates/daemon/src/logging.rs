@@ -1,6 +1,7 @@
 //! What the daemon writes to its own terminal: structured log lines on standard error, the answer of a
 //! subcommand on standard output, and the one line that says why it stopped.
 
+use std::error::Error as StdError;
 use std::io::Write;
 
 use anyhow::Context;
@@ -40,9 +41,10 @@ pub(crate) fn print_failure(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         text.extend(["  because: ", &cause.to_string(), "\n"]);
     }
-    let hint = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()?.hint.clone());
-    if let Some(hint) = hint {
-        text.extend(["hint: ", &hint, "\n"]);
+    let hinted: Option<&Hinted> = error.chain().find_map(<dyn StdError>::downcast_ref);
+    if let Some(hinted) = hinted {
+        text.extend(["reason: ", &hinted.reason, "\n"]);
+        text.extend(hinted.hint.iter().flat_map(|hint| ["hint: ", hint, "\n"]));
     }
     // Nobody is left to tell when standard error is gone too.
     let _unwritable = std::io::stderr().write_all(text.as_bytes());

@@ -4,6 +4,7 @@
 mod ask;
 mod assemble;
 mod blocking;
+mod cgroups;
 mod clock;
 mod config;
 mod containers;
@@ -132,7 +133,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = config::load(arguments.config.as_deref(), &overrides)
         .context("the configuration cannot be used; `gantryd config default` prints every key")?;
     match arguments.command {
-        Some(Command::Config(_)) => logging::print(&config.to_toml()),
+        Some(Command::Config(_)) => {
+            cgroups::check(&config)?;
+            logging::print(&config.to_toml())
+        }
         Some(Command::Store(StoreCommand::Export { file })) => assemble::export_store(&config, &file),
         Some(Command::Store(StoreCommand::Rebuild { file })) => {
             assemble::rebuild_store(&config, file.as_deref())
@@ -140,6 +144,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Networks(NetworksCommand::Reset)) => assemble::reset_networks(&config),
         None => {
             logging::start(&config.log)?;
+            cgroups::check(&config)?;
             serve::run(config)
         }
     }

@@ -96,9 +96,7 @@ async fn take_away_leftovers(daemon: &Arc<Daemon>) -> anyhow::Result<()> {
                     continue;
                 }
                 tracing::info!(%namespace, id = id.short(), "a bundle without a container is taken away");
-                let bundle = worker.layout.bundle(&namespace, &id);
-                let cgroup = worker.cgroup_path(&namespace, &id);
-                sweep::sweep(&bundle, &cgroup, Some(&worker.cgroups)).map_err(with_hint)?;
+                sweep::sweep(&worker, &namespace, &id, false).map_err(with_hint)?;
             }
             sweep_networks(&worker)
         })

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
 use crate::assemble::{self, Daemon};
-use crate::config::Config;
+use crate::config::{CgroupDriver, Config};
 use crate::{heap, metrics, networks, recover, rpc};
 use connection::Connections;
 
@@ -78,8 +78,9 @@ async fn live(config: Config) -> anyhow::Result<()> {
         tracing::warn!("some tasks did not end in time");
     }
     // Folders that containers share are left behind by each; those that are empty now go.
-    if let Err(error) =
-        gantry_runtime::cgroup::prune(&daemon.cgroups, &daemon.config.containers.cgroup_parent)
+    if let CgroupDriver::Cgroupfs = daemon.config.containers.cgroup_manager
+        && let Err(error) =
+            gantry_runtime::cgroup::prune(&daemon.cgroups, &daemon.config.containers.cgroup_parent)
     {
         tracing::warn!(error = %error, "empty control groups were not all taken away");
     }

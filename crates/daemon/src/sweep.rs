@@ -4,28 +4,34 @@
 use std::io;
 use std::path::Path;
 
-use gantry_runtime::cgroup;
 use gantry_types::{ContainerId, Namespace};
 
+use crate::assemble::Daemon;
 use crate::error::Error;
 
 /// What another runtime knows of the container, in its bundle: a folder, or a symbolic link to one elsewhere.
 pub(crate) const RUNTIME_STATE: &str = "runtime";
 
-/// Kills who is left, and takes away cgroup and bundle. Without `host` the cgroup is known to be gone, and so is what
-/// another runtime knew.
-pub(crate) fn sweep(bundle: &Path, cgroup: &str, host: Option<&cgroup::Host>) -> Result<(), Error> {
+/// Kills who is left, and takes away cgroup and bundle. The cgroup may be known to be gone, and with it what another
+/// runtime knew; a scope that it was in may still be there.
+pub(crate) fn sweep(
+    daemon: &Daemon,
+    namespace: &Namespace,
+    id: &ContainerId,
+    cgroup_is_gone: bool,
+) -> Result<(), Error> {
+    let bundle = daemon.layout.bundle(namespace, id);
     // Without a bundle no shim was ever started, so there is no cgroup either.
     if !bundle.exists() {
         return Ok(());
     }
-    if let Some(host) = host {
-        cgroup::Cgroup::open(&cgroup::plan(None, cgroup, host)?)?.remove()?;
+    if !cgroup_is_gone || daemon.scope(namespace, id).is_some() {
+        daemon.remove_cgroup(namespace, id)?;
         if let Ok(state) = std::fs::read_link(bundle.join(RUNTIME_STATE)) {
             remove_folder(&state, "remove what another runtime knows of the container")?;
         }
     }
-    remove_folder(bundle, "remove the container's bundle")
+    remove_folder(&bundle, "remove the container's bundle")
 }
 
 fn remove_folder(folder: &Path, action: &'static str) -> Result<(), Error> {

@@ -120,6 +120,7 @@ fn merge(under: &mut toml::Table, over: toml::Table) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::CgroupDriver;
     use super::*;
 
     fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -162,6 +163,24 @@ mod tests {
         let error =
             load(Some(&folder.path().join("config.toml")), &Overrides::default()).expect_err("refused");
         assert!(matches!(error, ConfigError::Value { key: "grpc.tcp_address", .. }));
+    }
+
+    #[test]
+    fn systemd_makes_control_groups_where_that_is_said_in_a_slice_that_can_be() {
+        let read = |text: &str| {
+            let folder = folder_with(&[("config.toml", text)]);
+            load(Some(&folder.path().join("config.toml")), &Overrides::default())
+        };
+        assert_eq!(read("").expect("valid").containers.cgroup_manager, CgroupDriver::Cgroupfs);
+        let config = read("[containers]\ncgroup_manager = 'systemd'\ncgroup_slice = 'machine-a.slice'\n")
+            .expect("valid");
+        assert_eq!(config.containers.cgroup_manager, CgroupDriver::Systemd);
+        assert_eq!(config.containers.cgroup_slice, "machine-a.slice");
+        for slice in ["", "a", "/a.slice", "a:b.slice", "a--b.slice", "a.scope"] {
+            let error = read(&format!("containers.cgroup_slice = '{slice}'\n")).expect_err(slice);
+            assert!(matches!(error, ConfigError::Value { key: "containers.cgroup_slice", .. }), "{slice}");
+        }
+        assert!(read("containers.cgroup_manager = 'auto'\n").is_err());
     }
 
     #[test]

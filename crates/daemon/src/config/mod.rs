@@ -98,8 +98,12 @@ pub(crate) struct Metrics {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Containers {
-    /// Cgroup below which every container's own is made, as an absolute path in each hierarchy.
+    /// Who makes containers' cgroups: `cgroupfs`, Gantry itself, or `systemd`, as scopes.
+    pub cgroup_manager: CgroupDriver,
+    /// Cgroup below which every container's own is made by Gantry, as an absolute path in each hierarchy.
     pub cgroup_parent: String,
+    /// Slice that every container's scope is in where systemd makes them.
+    pub cgroup_slice: String,
     /// Path of the shim; empty means `gantry-shim` beside the daemon's own file.
     pub shim: PathBuf,
     /// Bytes of one log segment.
@@ -116,6 +120,17 @@ pub(crate) struct Containers {
     pub default_userns: DefaultUserNamespace,
     /// Ids of the host that are given to such containers, `first/size`. Nobody else on the machine may use them.
     pub userns_pool: IdPool,
+}
+
+/// Who makes containers' cgroups. podman's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CgroupDriver {
+    /// Gantry, below `cgroup_parent`.
+    #[default]
+    Cgroupfs,
+    /// systemd, in `cgroup_slice`.
+    Systemd,
 }
 
 /// `[images]`
@@ -167,7 +182,9 @@ impl Default for Log {
 impl Default for Containers {
     fn default() -> Self {
         Self {
+            cgroup_manager: CgroupDriver::default(),
             cgroup_parent: "/gantry".into(),
+            cgroup_slice: "gantry.slice".into(),
             shim: PathBuf::new(),
             log_segment_bytes: gantry_types::LOG_SEGMENT_BYTES,
             log_segments_max: u32::try_from(gantry_types::LOG_SEGMENTS_MAX).expect("a small constant"),
@@ -224,6 +241,12 @@ impl Config {
         let parent = &self.containers.cgroup_parent;
         if !parent.starts_with('/') || parent.len() < 2 || parent.split('/').any(|part| part == "..") {
             return Err(("containers.cgroup_parent", "must be an absolute path other than / and without .."));
+        }
+        if !gantry_runtime::systemd::is_slice(&self.containers.cgroup_slice) {
+            return Err((
+                "containers.cgroup_slice",
+                "must be the name of a slice, such as machine-gantry.slice",
+            ));
         }
         if self.containers.log_segment_bytes < 4096 {
             return Err(("containers.log_segment_bytes", "must be at least 4096"));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Runtime {
     /// Absolute path of the programme; it has runc's command line. Scripts are no programmes.
     pub path: PathBuf,
-    /// Arguments in front of the command word (`--systemd-cgroup` is not among them: Gantry names the group).
+    /// Arguments in front of the command word (`--systemd-cgroup` is not among them: Gantry says who makes the group).
     pub args: Vec<String>,
     /// Absolute folder where it keeps its state; empty means in each container's bundle, which goes with it.
     pub root: PathBuf,

@@ -75,6 +75,7 @@ engines!(
     gantry_runtime::plan::PlanError,
     gantry_runtime::seccomp::SeccompError,
     gantry_runtime::spec::SpecError,
+    gantry_runtime::systemd::SystemdError,
     gantry_runtime::user::UserError,
     gantry_snapshot::SnapshotError,
     gantry_store::StoreError,

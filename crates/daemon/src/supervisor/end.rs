@@ -147,10 +147,10 @@ impl Supervisor {
         if self.shim_left_nothing && !bundle.exists() {
             return self.forget_network().await;
         }
-        let cgroup = self.daemon.cgroup_path(&self.record.namespace, &self.record.id);
-        let cgroups = (!self.shim_left_nothing).then(|| self.daemon.cgroups.clone());
-        let daemon = Arc::clone(&self.daemon);
-        let swept = daemon.blocking.run(move || sweep::sweep(&bundle, &cgroup, cgroups.as_ref()));
+        let (daemon, record) = (Arc::clone(&self.daemon), Arc::clone(&self.record));
+        let is_gone = self.shim_left_nothing;
+        let blocking = daemon.blocking.clone();
+        let swept = blocking.run(move || sweep::sweep(&daemon, &record.namespace, &record.id, is_gone));
         // Neither needs the other's result.
         let (forgotten, swept) = tokio::join!(self.forget_network(), swept);
         forgotten.and(swept)

@@ -41,7 +41,11 @@ impl Daemon {
         let bundle = self.layout.bundle(&record.namespace, &record.id);
         let rootfs = self.describe(record)?;
         let user = container_user(record, &rootfs)?;
-        let spec = foreign_spec(self.build_spec(record, &user)?, record, &bundle);
+        let mut spec = foreign_spec(self.build_spec(record, &user)?, record, &bundle);
+        let scope = self.scope_name(&record.namespace, &record.id);
+        if let Some(scope) = &scope {
+            name_scope(&mut spec, scope);
+        }
         let write = || {
             serde_json::to_vec(&spec)
                 .map_err(std::io::Error::from)
@@ -51,7 +55,7 @@ impl Daemon {
         Self::link_state(record, runtime, &bundle)?;
         let group = self.cgroup_path(&record.namespace, &record.id);
         Ok(ForeignLaunch {
-            command: command(runtime, &bundle),
+            command: command(runtime, &bundle, scope.is_some()),
             container_id: record.id.to_string(),
             rootfs: self.overlay(record, &rootfs).encode_to_vec(),
             cgroup: cgroup::plan(None, &group, &self.cgroups)?.encode_to_vec(),
@@ -97,13 +101,14 @@ impl Daemon {
 }
 
 /// The programme and what stands in front of the command word.
-fn command(runtime: &Runtime, bundle: &Path) -> Vec<String> {
+fn command(runtime: &Runtime, bundle: &Path, makes_scope: bool) -> Vec<String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let root = state_root(runtime).unwrap_or_else(|| bundle.join(sweep::RUNTIME_STATE));
     let mut words = vec![text(&runtime.path)];
     words.extend(runtime.args.iter().cloned());
     words.extend(["--root".into(), text(&root), "--log".into(), text(&bundle.join(RUNTIME_LOG_FILE))]);
     words.extend(["--log-format".into(), "json".into()]);
+    words.extend(makes_scope.then(|| "--systemd-cgroup".to_owned()));
     words
 }
 
@@ -130,6 +135,16 @@ fn foreign_spec(mut spec: Spec, record: &ContainerRecord, bundle: &Path) -> Spec
         }
     }
     spec
+}
+
+/// Names the scope that the runtime makes, as runtimes read it. The container is in the scope itself and not in a group
+/// below it, which is crun's way where nothing is said.
+fn name_scope(spec: &mut Spec, scope: &str) {
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_cgroups_path(Some(scope.into()));
+    }
+    let annotations = spec.annotations_mut().get_or_insert_default();
+    annotations.insert("run.oci.systemd.subgroup".to_owned(), String::new());
 }
 
 /// What the shim tells of another runtime's command, in a sentence and with the kind that it means.
@@ -234,14 +249,28 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_is_told_by_its_name_and_has_no_group_below_it() {
+        let mut spec = Spec::default();
+        name_scope(&mut spec, "a.slice:gantry:c1");
+        let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+        assert_eq!(path, Some(Path::new("a.slice:gantry:c1")));
+        let annotations = spec.annotations().clone().unwrap_or_default();
+        assert_eq!(annotations.get("run.oci.systemd.subgroup").map(String::as_str), Some(""));
+    }
+
+    #[test]
     fn state_is_in_the_bundle_unless_the_configuration_says_where() {
         let mut runtime =
             Runtime { path: "/bin/crun".into(), args: vec!["--x".into()], ..Runtime::default() };
-        let words = command(&runtime, Path::new("/b"));
+        let words = command(&runtime, Path::new("/b"), false);
         let wanted =
             ["/bin/crun", "--x", "--root", "/b/runtime", "--log", "/b/runtime.log", "--log-format", "json"];
         assert_eq!(words, wanted);
         runtime.root = "/run/crun".into();
-        assert_eq!(command(&runtime, Path::new("/b"))[3], "/run/crun");
+        let words = command(&runtime, Path::new("/b"), true);
+        assert_eq!(
+            (words[3].as_str(), words.last().map(String::as_str)),
+            ("/run/crun", Some("--systemd-cgroup"))
+        );
     }
 }

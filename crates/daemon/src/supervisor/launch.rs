@@ -140,7 +140,11 @@ impl Supervisor {
             network_namespace: network.is_some(),
             foreign: launch.foreign,
         };
-        Ok(client.launch(request, network).await?.pid)
+        let pid = client.launch(request, network).await?.pid;
+        if let Some(begun) = launch.begun {
+            self.settle_scope(begun).await?;
+        }
+        Ok(pid)
     }
 
     /// Attaches those who wait, and lets the programme go.

@@ -15,6 +15,7 @@ mod network;
 mod nursery;
 mod pause;
 mod record;
+mod scope;
 mod shim;
 mod spec;
 mod update;

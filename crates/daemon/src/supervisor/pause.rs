@@ -2,7 +2,7 @@
 //! meanwhile: one born into a frozen group would hang its start, and the shim with it. The kernel is asked first
 //! and the record follows; a daemon that dies between finds out when it looks again ([`Supervisor::recover`]).
 
-use gantry_runtime::cgroup::{Cgroup, CgroupError};
+use gantry_runtime::cgroup::Cgroup;
 use gantry_types::{ContainerEvent, ContainerState};
 
 use super::Supervisor;
@@ -78,13 +78,13 @@ impl Supervisor {
     }
 
     /// Does something with its control group, on a blocking thread.
-    pub(super) async fn in_cgroup<T: Send + 'static>(
+    pub(super) async fn in_cgroup<T: Send + 'static, E: Into<Error>>(
         &self,
-        work: impl FnOnce(&Cgroup) -> Result<T, CgroupError> + Send + 'static,
+        work: impl FnOnce(&Cgroup) -> Result<T, E> + Send + 'static,
     ) -> Result<T, Error> {
         let path = self.daemon.cgroup_path(&self.record.namespace, &self.record.id);
         let host = self.daemon.cgroups.clone();
-        self.daemon.blocking.run(move || Ok(work(&Cgroup::at(&path, &host)?)?)).await
+        self.daemon.blocking.run(move || work(&Cgroup::at(&path, &host)?).map_err(Into::into)).await
     }
 
     async fn thaw(&self) {

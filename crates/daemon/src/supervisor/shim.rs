@@ -214,12 +214,7 @@ struct Connection {
 impl Connection {
     /// Serves the connection until either side is gone; callers that still wait are told `Gone`.
     async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
-        let hello = Action::Hello(HelloRequest {
-            version: shim::VERSION,
-            version_min: shim::VERSION_MIN,
-            daemon_release: env!("CARGO_PKG_VERSION").into(),
-        });
-        if self.send(hello, None, None).await.is_err() {
+        if self.send(hello(), None, None).await.is_err() {
             return;
         }
         loop {
@@ -317,6 +312,15 @@ impl Connection {
             }
         }
     }
+}
+
+/// What a connection begins with.
+pub(super) fn hello() -> Action {
+    Action::Hello(HelloRequest {
+        version: shim::VERSION,
+        version_min: shim::VERSION_MIN,
+        daemon_release: env!("CARGO_PKG_VERSION").into(),
+    })
 }
 
 fn send_once(stream: &UnixStream, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {

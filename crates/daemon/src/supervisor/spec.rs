@@ -17,6 +17,7 @@ use oci_spec::runtime::Spec;
 use prost::Message;
 use tokio::net::UnixStream;
 
+use super::scope::Begun;
 use crate::assemble::Daemon;
 use crate::control::folders::snapshot_key;
 use crate::error::Error;
@@ -31,6 +32,8 @@ pub(super) struct Launch {
     pub(super) plan: Vec<u8>,
     /// What another runtime is told, if one makes the container.
     pub(super) foreign: Option<ForeignLaunch>,
+    /// The scope that waits for the container, where systemd makes control groups.
+    pub(super) begun: Option<Begun>,
 }
 
 /// A further process, for whoever makes it.
@@ -57,22 +60,27 @@ impl Daemon {
         record: &Arc<ContainerRecord>,
     ) -> Result<Launch, Error> {
         let (daemon, record) = (Arc::clone(self), Arc::clone(record));
-        let (socket, plan, foreign) = self
+        let (socket, plan, foreign, begun) = self
             .blocking
             .run(move || {
                 let socket = daemon.shims.shim(&format!("{}/{}", record.namespace, record.id.short()))?;
                 daemon.write_bundle(&record)?;
                 match daemon.foreign(&record)? {
-                    None => Ok::<_, Error>((socket, daemon.compile_plan(&record)?.encode_to_vec(), None)),
+                    None => {
+                        let mut plan = daemon.compile_plan(&record)?;
+                        let begun = daemon.begin_scope(&record, &mut plan)?;
+                        Ok::<_, Error>((socket, plan.encode_to_vec(), None, begun))
+                    }
                     Some(runtime) => {
-                        Ok((socket, Vec::new(), Some(daemon.prepare_foreign(&record, &runtime)?)))
+                        let foreign = daemon.prepare_foreign(&record, &runtime)?;
+                        Ok((socket, Vec::new(), Some(foreign), None))
                     }
                 }
             })
             .await?;
         let socket = UnixStream::from_std(socket)
             .map_err(|source| Error::Io { action: "use the shim's socket", source })?;
-        Ok(Launch { socket, plan, foreign })
+        Ok(Launch { socket, plan, foreign, begun })
     }
 
     /// Compiles a further process of a running container, and encodes it: as a plan, or for another runtime.
@@ -207,7 +215,7 @@ impl Daemon {
         let bundle = self.layout.bundle(&record.namespace, &record.id);
         let write = || -> io::Result<()> {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(bundle.join(files::FOLDER))?;
-            Ok(())
+            self.name_scope(&record.namespace, &record.id)
         };
         write().map_err(|source| Error::Io { action: "make the container's bundle", source })?;
         self.write_files(record)

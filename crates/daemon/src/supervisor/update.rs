@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use gantry_runtime::cgroup::{self, CgroupUpdate};
+use gantry_runtime::systemd::Systemd;
 use gantry_runtime::user::ResolvedUser;
 use gantry_types::Resources;
 use oci_spec::runtime::LinuxResources;
@@ -45,11 +46,20 @@ impl Supervisor {
         Ok(true)
     }
 
-    async fn apply(&self, update: CgroupUpdate) -> Result<(), Error> {
+    /// Writes limits into the group's files, and tells systemd of them if it made the group.
+    pub(super) async fn apply(&self, update: CgroupUpdate) -> Result<(), Error> {
         if update.is_empty() {
             return Ok(());
         }
-        self.in_cgroup(move |cgroup| cgroup.update(&update)).await
+        let scope = self.daemon.scope(&self.record.namespace, &self.record.id);
+        self.in_cgroup(move |cgroup| {
+            cgroup.update(&update)?;
+            match scope {
+                Some(scope) => Ok(Systemd::connect()?.limit(&scope.unit, &update.folders)?),
+                None => Ok::<_, Error>(()),
+            }
+        })
+        .await
     }
 
     async fn undo(&self, back: Result<CgroupUpdate, Error>) {
