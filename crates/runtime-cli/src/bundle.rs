@@ -12,11 +12,11 @@ use gantry_runtime::seccomp;
 use gantry_runtime::systemd::{self, Scope};
 use gantry_runtime::user::{self, UserDatabases};
 use gantry_types::USER_DATABASE_BYTES_MAX;
-use oci_spec::runtime::{Capability, Process, Spec};
-use serde_json::Value;
+use oci_spec::runtime::{Process, Spec};
 
 use crate::failure::Failure;
 use crate::options::{Create, Globals};
+use crate::reading;
 use crate::report::Report;
 
 /// A bundle that can be started.
@@ -37,7 +37,7 @@ pub(crate) fn load(options: &Create, globals: &Globals, report: &Report) -> Resu
     let given = options.bundle.as_deref().unwrap_or_else(|| Path::new("."));
     let path = fs::canonicalize(given).map_err(|error| Failure::file("open", given, error))?;
     let config = path.join(options.config.as_deref().unwrap_or_else(|| Path::new("config.json")));
-    let mut spec = read(&config, report)?;
+    let mut spec = reading::spec(&config, report)?;
     check_version(spec.version())?;
     let rootfs = rootfs(&spec, &path)?;
     let scope = complete(&mut spec, options, globals)?;
@@ -61,37 +61,6 @@ pub(crate) fn load(options: &Create, globals: &Globals, report: &Report) -> Resu
     };
     let plan = plan::compile(&spec, &input)?;
     Ok(Bundle { path, rootfs, spec, plan, scope })
-}
-
-/// Reads a spec.
-pub(crate) fn read(path: &Path, report: &Report) -> Result<Spec, Failure> {
-    let bytes = fs::read(path).map_err(|error| Failure::file("open", path, error))?;
-    serde_json::from_slice(&bytes).or_else(|error| {
-        // The strict reading is the fast one. What it refuses may only name capabilities of another kernel.
-        let (value, unknown) = without_unknown_capabilities(&bytes).unwrap_or_default();
-        let spec = serde_json::from_value(value).map_err(|_| Failure::json(path, error))?;
-        let unknown = unknown.join(", ");
-        report.warning(&format!("ignoring unknown or unavailable capabilities: [{unknown}]"));
-        Ok(spec)
-    })
-}
-
-/// The spec without the capabilities that nobody here knows, and these: they cannot be given, and a runtime goes
-/// on without them (config.md "Linux process").
-fn without_unknown_capabilities(bytes: &[u8]) -> Option<(Value, Vec<String>)> {
-    let mut value: Value = serde_json::from_slice(bytes).ok()?;
-    let mut unknown = Vec::new();
-    for set in value.pointer_mut("/process/capabilities")?.as_object_mut()?.values_mut() {
-        set.as_array_mut()?.retain(|name| {
-            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
-            let text = name.as_str().unwrap_or_default();
-            if !known && !unknown.iter().any(|other| other == text) {
-                unknown.push(text.to_owned());
-            }
-            known
-        });
-    }
-    Some((value, unknown))
 }
 
 /// A process without `HOME` gets its user's, from the root filesystem's own `/etc/passwd`.
@@ -182,15 +151,6 @@ mod tests {
         for version in ["", "1.0", "2.0.0", "0.6.0", "1.x.0", "v1.0.0"] {
             assert!(check_version(version).is_err(), "{version:?}");
         }
-    }
-
-    #[test]
-    fn a_capability_of_another_kernel_is_left_out() {
-        let spec = br#"{"process": {"capabilities": {"bounding": ["CAP_KILL", "CAP_FUTURE"]}}}"#;
-        let (value, unknown) = without_unknown_capabilities(spec).expect("a spec");
-        assert_eq!(unknown, ["CAP_FUTURE"]);
-        assert_eq!(value["process"]["capabilities"]["bounding"], serde_json::json!(["CAP_KILL"]));
-        assert!(without_unknown_capabilities(b"{").is_none());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod options;
 mod output;
 mod outside;
 mod posture;
+mod reading;
 mod record;
 mod report;
 mod scope;

@@ -17,6 +17,7 @@ use crate::containers::Containers;
 use crate::failure::Failure;
 use crate::foreground;
 use crate::options::Exec;
+use crate::reading;
 use crate::record::{Record, Status};
 use crate::report::Report;
 
@@ -106,10 +107,7 @@ fn cgroup(options: &Exec, container: &Plan) -> Result<Option<Cgroup>, Failure> {
 /// The process that is asked for, in the specification's form.
 fn wanted(options: &Exec, record: &Record, report: &Report) -> Result<Process, Failure> {
     let mut process = match &options.process {
-        Some(path) => {
-            let bytes = std::fs::read(path).map_err(|error| Failure::file("open", path, error))?;
-            return serde_json::from_slice(&bytes).map_err(|error| Failure::json(path, error));
-        }
+        Some(path) => return reading::process(path, report),
         None => own_process(record, report)?,
     };
     process.set_args(Some(options.args.clone())).set_terminal(Some(options.tty)).set_console_size(None);
@@ -145,7 +143,7 @@ fn wanted(options: &Exec, record: &Record, report: &Report) -> Result<Process, F
 
 /// The container's own process, from the bundle it was made of.
 fn own_process(record: &Record, report: &Report) -> Result<Process, Failure> {
-    let spec = bundle::read(&record.bundle.join("config.json"), report)?;
+    let spec = reading::spec(&record.bundle.join("config.json"), report)?;
     Ok(spec.process().clone().unwrap_or_default())
 }
 

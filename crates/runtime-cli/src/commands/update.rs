@@ -9,10 +9,10 @@ use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
 use super::{Outcome, cgroup_of};
-use crate::bundle;
 use crate::containers::{Containers, Folder};
 use crate::failure::Failure;
 use crate::options::Update;
+use crate::reading;
 use crate::record::{Record, Status};
 use crate::report::Report;
 use crate::scope;
@@ -46,7 +46,7 @@ fn current(folder: &Folder, record: &Record, report: &Report) -> Result<LinuxRes
     if let Some(kept) = folder.resources()? {
         return Ok(kept);
     }
-    let spec = bundle::read(&record.bundle.join("config.json"), report)?;
+    let spec = reading::spec(&record.bundle.join("config.json"), report)?;
     Ok(spec.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default())
 }
 
