@@ -14,6 +14,7 @@ use gantry_runtime::user::{self, UserDatabases};
 use gantry_types::USER_DATABASE_BYTES_MAX;
 use oci_spec::runtime::{Process, Spec};
 
+use crate::containers::check_id;
 use crate::failure::Failure;
 use crate::options::{Create, Globals};
 use crate::reading;
@@ -34,6 +35,8 @@ pub(crate) struct Bundle {
 
 /// Reads and compiles the bundle of a `create` or `run`.
 pub(crate) fn load(options: &Create, globals: &Globals, report: &Report) -> Result<Bundle, Failure> {
+    // Its control group would be of that name.
+    check_id(&options.id)?;
     let given = options.bundle.as_deref().unwrap_or_else(|| Path::new("."));
     let path = fs::canonicalize(given).map_err(|error| Failure::file("open", given, error))?;
     let config = path.join(options.config.as_deref().unwrap_or_else(|| Path::new("config.json")));
@@ -151,6 +154,13 @@ mod tests {
         for version in ["", "1.0", "2.0.0", "0.6.0", "1.x.0", "v1.0.0"] {
             assert!(check_version(version).is_err(), "{version:?}");
         }
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_refused_first() {
+        let options = Create { id: ".".into(), ..Create::default() };
+        let loaded = load(&options, &Globals::default(), &Report::default());
+        assert!(matches!(loaded, Err(Failure::InvalidId { .. })), "{loaded:?}");
     }
 
     #[test]

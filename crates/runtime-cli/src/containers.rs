@@ -236,7 +236,7 @@ impl AsFd for Folder {
 }
 
 /// An id is a file name of letters, digits and `_+-.`, not a hidden one (what runc and crun take).
-fn check_id(id: &str) -> Result<(), Failure> {
+pub(crate) fn check_id(id: &str) -> Result<(), Failure> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
     if id.is_empty() || id.len() > ID_BYTES_MAX || id.starts_with('.') || !id.bytes().all(plain) {
         return Err(Failure::InvalidId { id: id.chars().take(ID_BYTES_MAX).collect() });
