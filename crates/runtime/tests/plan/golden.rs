@@ -32,6 +32,16 @@ fn a_container_whose_mounts_change_after_they_are_made() {
 }
 
 #[test]
+fn the_options_of_a_cgroup_mount_reach_the_kernel() {
+    let mut spec = smallest();
+    spec["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "cgroup"}]);
+    let options = json!(["ro", "nosuid", "memory_recursiveprot"]);
+    spec["mounts"] = json!([{"destination": "/sys/fs/cgroup", "type": "cgroup2", "options": options}]);
+    let text = lines(&plan(&spec, unified()).expect("it compiles"));
+    assert!(text.contains("memory_recursiveprot"), "{text}");
+}
+
+#[test]
 fn the_smallest_container() {
     assert_snapshot!(lines(&plan(&smallest(), unified()).expect("it compiles")));
 }

@@ -37,6 +37,11 @@ fn what_is_not_there_yet_is_refused_by_name() {
         ),
         (
             "/mounts",
+            json!([{"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro", "nsdelegate"]}]),
+            "mounts[0].options \"nsdelegate\" of control groups that the host has mounted",
+        ),
+        (
+            "/mounts",
             json!([{"destination": "/x", "type": "tmpfs", "options": ["idmap"]}]),
             "mounts[0].uidMappings of a mount that is not a bind mount",
         ),

@@ -2,19 +2,27 @@
 //! folder per hierarchy on v1. With a cgroup namespace the container's cgroup is the root of it; without one
 //! the container's folder of each hierarchy is bound there, so that it sees no other's.
 
-use super::options::{NODEV, NOEXEC, NOSUID, PRIVATE, RDONLY};
+use super::options::{NODEV, NOEXEC, NOSUID, Options, PRIVATE, RDONLY};
 use crate::cgroup::Host;
 use crate::plan::{Bind, Mount, Op, PlanError, Readonly, Setting, Step, Symlink};
 
 /// The steps for a mount of type `cgroup` at `target`. `own` is the container's path below every hierarchy
-/// where it has no cgroup namespace.
+/// where it has no cgroup namespace. The filesystem's own options are for the kernel to judge where the one mount is
+/// made; elsewhere they are refused.
 pub(super) fn compile(
+    field: &str,
     target: &str,
-    readonly: bool,
+    options: Options,
     host: &Host,
     own: Option<&str>,
     steps: &mut Vec<Step>,
 ) -> Result<(), PlanError> {
+    let readonly = options.set & RDONLY != 0;
+    let is_made = !host.has_legacy_controllers() && own.is_none();
+    if let Some(setting) = options.settings.first().filter(|_| !is_made) {
+        let field = format!("{field}.options {:?} of control groups that the host has mounted", setting.key);
+        return Err(PlanError::unsupported(field));
+    }
     let bound = |mountpoint: &str, target: String| {
         own.map(|own| {
             let source = format!("{}/{}", mountpoint.trim_end_matches('/'), own.trim_start_matches('/'));
@@ -36,6 +44,7 @@ pub(super) fn compile(
             fstype: "cgroup2".to_owned(),
             source: "cgroup".to_owned(),
             attributes,
+            settings: options.settings,
             ..Mount::default()
         };
         steps.push(Op::Mount(mount).into());

@@ -64,7 +64,7 @@ pub(super) fn compile(
         } else if matches!(fstype, "cgroup" | "cgroup2") {
             let list = if can_wait { &mut late } else { &mut *steps };
             let own = if namespaces.is_host(NamespaceKind::Cgroup) { Some(cgroup) } else { None };
-            cgroup_mounts::compile(&target, options.set & RDONLY != 0, host, own, list)?;
+            cgroup_mounts::compile(&field, &target, options, host, own, list)?;
         } else {
             steps.push(Op::Mount(fresh(&field, mount, target, fstype, options)?).into());
         }
