@@ -52,6 +52,16 @@ pub fn open_own(kind: Namespaces) -> Result<OwnedFd> {
     open_of(directory.as_fd(), kind)
 }
 
+/// Enters the time namespace that the calling thread made for its children, once its clocks are set off: kernels differ in
+/// whether its next exec takes it there (Linux 6.1 does not). Needs a single-threaded process.
+pub fn enter_time_for_children() -> Result<()> {
+    const NAME: &str = "time_for_children";
+    let own = ProcFs::open()?.open_file("thread-self/ns", OFlags::PATH | OFlags::DIRECTORY)?;
+    let time = rustix::fs::openat(own, NAME, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| SyscallError::new("openat", Object::Name(NAME), errno))?;
+    enter(time.as_fd(), Namespaces::TIME)
+}
+
 /// Makes a user namespace with these mappings, lines of `inside outside count`, for id-mapped mounts: nobody
 /// lives in it, and it lasts as long as its descriptor and what was mapped with it. Needs CAP_SYS_ADMIN.
 pub fn make_user_namespace(proc: &ProcFs, uid_map: &str, gid_map: &str) -> Result<OwnedFd> {

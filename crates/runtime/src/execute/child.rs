@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gantry_linux::mount::{self, AttributeChange, Propagation};
-use gantry_linux::namespace::{Namespaces, enter, unshare};
+use gantry_linux::namespace::{Namespaces, enter, enter_time_for_children, unshare};
 use gantry_linux::process::{self as linux, exit_now};
 use gantry_linux::tty::Pty;
 
@@ -164,6 +164,7 @@ fn enter_namespaces(ready: &Ready<'_>, socket: BorrowedFd<'_>) -> Result<(), Tro
         if ready.has_clock_offsets {
             ask(socket, Ask::Clocks).map_err(asked)?;
         }
+        at(Operation::Namespace, enter_time_for_children())?;
     }
     if ready.has_net_devices {
         ask(socket, Ask::NetDevices).map_err(asked)?;

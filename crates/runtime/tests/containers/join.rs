@@ -71,6 +71,21 @@ fn joining_leaves_the_callers_own_namespaces_alone() {
     running.kill();
 }
 
+/// Whoever makes a time namespace is not in it, on some kernels not even after its exec.
+#[test]
+fn a_process_that_joins_before_the_command_has_the_containers_clocks() {
+    let Some(mut bundle) = Bundle::new_or_skip() else { return };
+    bundle.spec["linux"]["namespaces"].as_array_mut().expect("namespaces").push(json!({"type": "time"}));
+    bundle.spec["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1337, "nanosecs": 0}});
+    let (stdio, _stdout, _stderr) = pipes();
+    let created = execute::create(&bundle.plan(&["sleep", "60"]), stdio).expect("created");
+    let (stdio, stdout, stderr) = pipes();
+    let plan = exec_plan(&bundle, &process(&["cat", "/proc/self/timens_offsets"]));
+    let joined = execute::exec(&plan, created.pidfd(), None, stdio).expect("joined");
+    let outcome = Started::new(joined, stdout, stderr).outcome();
+    assert!(outcome.stdout.contains("boottime         1337"), "{outcome:?}");
+}
+
 fn running(bundle: &Bundle) -> Started {
     let mut started =
         bundle.start(&["sh", "-c", "echo marked > /marker; echo up; sleep 60"]).expect("started");
