@@ -4,6 +4,7 @@
 //! What the rest of Gantry does with container paths is [`gantry_linux::RootDir`]'s work.
 
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gantry_linux::Errno;
@@ -11,6 +12,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 /// Bytes of a path at the most, with its final zero (PATH_MAX).
 const PATH_BYTES_MAX: usize = 4096;
+/// Links to links that lead nowhere, one after the other.
+const LINKS_MAX: u32 = 8;
 
 /// Opens a path, whatever it is, as a handle; symbolic links mean what they mean inside the container.
 pub(super) fn open(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
@@ -33,16 +36,46 @@ pub(super) fn folder_without_links(root: BorrowedFd<'_>, path: &CStr) -> Result<
     }
 }
 
-/// Opens the file at a path, making an empty one, and the folders above it, if there is none.
+/// Opens the file at a path, making an empty one, and the folders above it, if there is none. A link to a name that is not
+/// there is followed, within the root like any other: images have `/etc/resolv.conf` as one.
 pub(super) fn file(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
     match open(root, path) {
         Err(Errno::NOENT) => {}
         found => return found,
     }
-    let (above, name) = split(path)?;
-    let parent = above.folder(root)?;
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))
+    let (mut here, mut there) = ([0; PATH_BYTES_MAX], [0; PATH_BYTES_MAX]);
+    terminated(&mut here, path.to_bytes())?;
+    for _ in 0..LINKS_MAX {
+        let (above, name) = split(CStr::from_bytes_until_nul(&here).map_err(|_| Errno::INVAL)?)?;
+        let parent = above.folder(root)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+            Err(Errno::EXIST) => {}
+            made => return made,
+        }
+        follow(parent.as_fd(), (above, name), &mut there)?;
+        std::mem::swap(&mut here, &mut there);
+    }
+    Err(Errno::LOOP)
+}
+
+/// Where a link leads, as a path from the root.
+fn follow(
+    parent: BorrowedFd<'_>,
+    (above, name): (Above<'_>, &CStr),
+    path: &mut [u8; PATH_BYTES_MAX],
+) -> Result<(), Errno> {
+    let mut target = [MaybeUninit::uninit(); PATH_BYTES_MAX];
+    // What is there but no link was not there before: somebody else is at work.
+    let (target, _) = rustix::fs::readlinkat_raw(parent, name, &mut target).map_err(|_| Errno::EXIST)?;
+    let above = if target.starts_with(b"/") { &[] } else { above.0 };
+    let length = above.len() + 1 + target.len();
+    let whole = path.get_mut(..=length).ok_or(Errno::NAMETOOLONG)?;
+    whole[..above.len()].copy_from_slice(above);
+    whole[above.len()] = b'/';
+    whole[above.len() + 1..length].copy_from_slice(target);
+    whole[length] = 0;
+    Ok(())
 }
 
 /// The folder above a path, and the path's last name.
@@ -164,6 +197,36 @@ mod tests {
         assert!(folder(root.as_fd(), c"/dangling/made3").is_err());
         assert_eq!(folder(root.as_fd(), c"/self/x").expect_err("a loop"), Errno::LOOP);
         assert_eq!(folder_without_links(root.as_fd(), c"/absolute").expect_err("a link"), Errno::LOOP);
+        assert!(!base.path().join("escaped").exists());
+    }
+
+    #[test]
+    fn a_file_is_made_where_a_link_leads_within_the_root() {
+        let base = tempfile::tempdir().expect("a temporary folder");
+        let inside = base.path().join("inside");
+        std::fs::create_dir_all(inside.join("etc")).expect("create_dir_all");
+        let root = root(&inside);
+        for (name, target) in [
+            ("etc/resolv.conf", "../run/resolve/stub"),
+            ("etc/absolute", "/absolute"),
+            ("etc/outside", "../../../escaped"),
+            ("etc/chain", "link"),
+            ("etc/link", "end"),
+            ("etc/one", "other"),
+            ("etc/other", "one"),
+        ] {
+            symlink(target, inside.join(name)).expect("symlink");
+        }
+        for (path, made) in [
+            (c"/etc/resolv.conf", "run/resolve/stub"),
+            (c"/etc/absolute", "absolute"),
+            (c"/etc/outside", "escaped"),
+            (c"/etc/chain", "etc/end"),
+        ] {
+            file(root.as_fd(), path).expect("made");
+            assert!(inside.join(made).is_file(), "{made}");
+        }
+        assert_eq!(file(root.as_fd(), c"/etc/one").expect_err("a loop"), Errno::LOOP);
         assert!(!base.path().join("escaped").exists());
     }
 
