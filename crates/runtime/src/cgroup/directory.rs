@@ -1,6 +1,6 @@
 //! How a container's folders are made, limited and joined, in few calls: on a warm machine one mkdir per
-//! hierarchy and three calls per limit. The folders above are made, and on version 2 their controllers
-//! enabled, only when the plain mkdir finds them missing. A process is born in the version 2 folder
+//! hierarchy, a look at version 2's controllers and three calls per limit. The folders above are made, and on version 2
+//! their controllers enabled, only when they are missing. A process is born in the version 2 folder
 //! ([`Cgroup::clone_target`]) and enters those of version 1 itself ([`Cgroup::doors`]); a process that is there
 //! already is written into them from outside ([`Cgroup::join`]), which waits for the whole machine.
 
@@ -148,6 +148,9 @@ impl Cgroup {
                 _ => Err(error),
             });
             made.map_err(|source| CgroupError::Create { path: path.clone(), source })?;
+            if !plan.given && folder.version() == Version::Unified {
+                add_missing_controllers(folder, &plan.path);
+            }
             for writes in folder.writes.chunk_by(is_same_file) {
                 apply(folder, &plan.path, writes)?;
             }
@@ -276,6 +279,29 @@ fn make_above(folder: &Folder, path: &str) -> Result<(), SyscallError> {
         prepare(&current)?;
     }
     Ok(())
+}
+
+/// Gives a new version 2 folder the controllers of the plan that it has not got, because the folders above were there
+/// before and somebody else's: without them its use is not counted, and whoever is inside cannot divide it further.
+/// What the kernel does not give here (a folder above has processes of its own) is done without; a limit that
+/// needs it tells.
+fn add_missing_controllers(folder: &Folder, path: &str) {
+    let Ok(there) = read_file(&format!("{}/{path}/cgroup.controllers", folder.mountpoint)) else { return };
+    let is_missing = |name: &&String| !there.split_ascii_whitespace().any(|one| one == **name);
+    let missing: Vec<&String> = folder.controllers.iter().filter(is_missing).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+    let mut current = folder.mountpoint.clone();
+    let mut below = above.split('/').filter(|component| !component.is_empty());
+    loop {
+        for name in &missing {
+            let _ = write_file(&format!("{current}/cgroup.subtree_control"), &format!("+{name}"));
+        }
+        let Some(component) = below.next() else { break };
+        current = format!("{current}/{component}");
+    }
 }
 
 /// Fills the processors and memory nodes of every folder on the way down that has none.

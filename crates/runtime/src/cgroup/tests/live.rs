@@ -82,6 +82,22 @@ fn limits_of_a_live_group_go_up_and_down_and_away() {
 }
 
 #[test]
+fn a_group_in_a_folder_of_another_has_the_controllers_of_the_plan() {
+    let Some(host) = machine() else { return };
+    let Some(unified) = host.unified.as_ref().filter(|unified| !unified.controllers.is_empty()) else {
+        return;
+    };
+    let foreign = format!("{}/gantry-test-{}-foreign/default", unified.mountpoint, std::process::id());
+    std::fs::create_dir_all(foreign).expect("made");
+    let group = group("foreign", &host, "{}");
+    let there = group.read("cgroup.controllers").expect("version 2");
+    let unified = group.plan.folders.iter().find(|folder| folder.version() == Version::Unified);
+    for name in &unified.expect("version 2").controllers {
+        assert!(there.split(' ').any(|one| one == name), "{name} is not in {there}");
+    }
+}
+
+#[test]
 fn a_limit_below_what_is_in_use_is_refused_by_its_file() {
     let Some(host) = machine() else { return };
     let group = group("below", &host, "{}");
