@@ -125,7 +125,7 @@ impl<'a> Setup<'a> {
         no_links: bool,
         may_be_proc: bool,
     ) -> Result<(), Errno> {
-        let mounted = fresh(step)?;
+        let mounted = fresh(step, self.covered_mode(step, target)?)?;
         let find = if no_links { beneath::folder_without_links } else { beneath::folder };
         let place = find(self.root, target)?;
         if step.copy_up {
@@ -138,6 +138,19 @@ impl<'a> Setup<'a> {
             self.kernel[at] = Some(mounted);
         }
         Ok(())
+    }
+
+    /// The mode for a tmpfs that is told none, as runc and crun have it: that of the folder which it covers.
+    fn covered_mode(&self, step: &plan::Mount, target: &CStr) -> Result<Option<u32>, Errno> {
+        let is_told = step.copy_up || step.settings.iter().any(|setting| setting.key == "mode");
+        if step.fstype != "tmpfs" || is_told {
+            return Ok(None);
+        }
+        let covered = match beneath::open(self.root, target) {
+            Err(Errno::NOENT) => return Ok(None),
+            found => rustix::fs::fstat(found?)?,
+        };
+        Ok(Some(covered.st_mode & 0o7777))
     }
 
     fn symlink(&self, path: &CStr, target: &CStr) -> Result<(), Errno> {
@@ -270,7 +283,7 @@ pub(super) fn operation(step: &ReadyStep<'_>) -> Operation {
     }
 }
 
-fn fresh(step: &plan::Mount) -> Result<OwnedFd, Errno> {
+fn fresh(step: &plan::Mount, mode: Option<u32>) -> Result<OwnedFd, Errno> {
     let fail = |error: gantry_linux::SyscallError| error.errno;
     let context = FsContext::open(&step.fstype).map_err(fail)?;
     if !step.source.is_empty() {
@@ -281,6 +294,11 @@ fn fresh(step: &plan::Mount) -> Result<OwnedFd, Errno> {
             Some(value) => context.set_string(&setting.key, value).map_err(fail)?,
             None => context.set_flag(&setting.key).map_err(fail)?,
         }
+    }
+    if let Some(mode) = mode {
+        let digits = [9, 6, 3, 0].map(|shift| b"01234567"[(mode >> shift & 7) as usize]);
+        let digits = std::str::from_utf8(&digits).map_err(|_| Errno::INVAL)?;
+        context.set_string("mode", digits).map_err(fail)?;
     }
     context.create().map_err(fail)?;
     let mounted = context.mount(MountAttributes::from_bits_retain(step.attributes)).map_err(fail)?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 
 use gantry_runtime::execute::Operation;
@@ -26,6 +27,19 @@ fn scheduling_and_personality_are_the_specs() {
     if lines.len() > 3 {
         assert_eq!(lines[3], "bind:0");
     }
+}
+
+#[test]
+fn a_tmpfs_that_is_told_no_mode_has_that_of_the_folder_it_covers() {
+    let Some(mut bundle) = Bundle::new_or_skip() else { return };
+    fs::create_dir(bundle.lower("there")).expect("create_dir");
+    fs::set_permissions(bundle.lower("there"), fs::Permissions::from_mode(0o2712)).expect("chmod");
+    let mounts = bundle.spec["mounts"].as_array_mut().expect("mounts");
+    mounts.push(json!({"destination": "/there", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]}));
+    mounts.push(json!({"destination": "/told", "type": "tmpfs", "source": "tmpfs", "options": ["mode=700"]}));
+    mounts.push(json!({"destination": "/missing", "type": "tmpfs", "source": "tmpfs"}));
+    let outcome = bundle.run(&["stat", "-c", "%a", "/there", "/told", "/missing"]);
+    assert_eq!(outcome.stdout, "2712\n700\n1777\n", "{outcome:?}");
 }
 
 #[test]
