@@ -18,6 +18,7 @@ tests![
     exec_joins_a_group_below_where_it_is_and_the_containers_elsewhere,
     delete_by_force_ends_a_process_that_somebody_froze_in_another_group,
     kill_beside_a_run_in_the_foreground_says_what_is_so,
+    a_failing_poststop_hook_is_told_as_what_it_is,
 ];
 
 /// A bundle whose container sleeps, and the folder of the runtime's state. Ends the container when it goes.
@@ -153,5 +154,18 @@ fn kill_beside_a_run_in_the_foreground_says_what_is_so(_: &World) -> Result<()> 
         killed?;
         ensure!(status.code() == Some(137), "{status}");
     }
+    Ok(())
+}
+
+fn a_failing_poststop_hook_is_told_as_what_it_is(_: &World) -> Result<()> {
+    let bundle = Bundle::new("poststop")?;
+    let file = bundle.folder.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    config["process"]["args"] = json!(["sleep", "0"]);
+    config["hooks"] = json!({"poststop": [{"path": "/bin/false"}]});
+    fs::write(file, config.to_string())?;
+    let said = bundle.command(&["run", &bundle.id])?.exits(0)?;
+    ensure!(said.stderr.contains("its poststop hook failed") && said.stderr.contains("/bin/false"), "{said}");
+    ensure!(!said.stderr.contains("unable to start"), "{said}");
     Ok(())
 }

@@ -92,6 +92,9 @@ pub(crate) enum Failure {
     /// The plan could not be carried out.
     #[error("unable to start container process")]
     Execute(#[from] ExecuteError),
+    /// A hook that follows the end failed.
+    #[error("the container is deleted, but its poststop hook failed")]
+    Poststop(#[source] ExecuteError),
     /// The control group refused.
     #[error("the control group")]
     Cgroup(#[from] CgroupError),
@@ -213,7 +216,7 @@ impl Classified for Failure {
             }
             Self::Plan(error) => error.class(),
             Self::Seccomp(error) => error.class(),
-            Self::Execute(error) => error.class(),
+            Self::Execute(error) | Self::Poststop(error) => error.class(),
             Self::Cgroup(error) => error.class(),
             Self::Limits(error) => error.class(),
             Self::Systemd(error) => error.class(),
@@ -237,7 +240,7 @@ impl Classified for Failure {
             Self::Spec { .. } => "SPEC_INVALID",
             Self::Plan(error) => error.reason(),
             Self::Seccomp(error) => error.reason(),
-            Self::Execute(error) => error.reason(),
+            Self::Execute(error) | Self::Poststop(error) => error.reason(),
             Self::Cgroup(error) => error.reason(),
             Self::Limits(error) => error.reason(),
             Self::Systemd(error) => error.reason(),

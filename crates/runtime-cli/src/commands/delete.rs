@@ -82,7 +82,7 @@ pub(super) fn clean_up(folder: Folder, report: &Report) -> Result<(), Failure> {
     let folder_removed = folder.remove();
     if let Some(hooks) = plan.ok().and_then(|plan| plan.hooks) {
         for error in execute::poststop(&hooks) {
-            report.warning(&Failure::Execute(error).line());
+            report.warning(&Failure::Poststop(error).line());
         }
     }
     folder_removed
