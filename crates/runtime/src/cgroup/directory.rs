@@ -256,18 +256,15 @@ fn make_above(folder: &Folder, path: &str) -> Result<(), SyscallError> {
     let enable = folder.controllers.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
     let is_cpuset =
         folder.version() == Version::Legacy && folder.controllers.iter().any(|name| name == "cpuset");
-    let mut current = folder.mountpoint.clone();
     let prepare = |current: &str| match folder.version() {
         Version::Unified if !enable.is_empty() => {
             write_file(&format!("{current}/cgroup.subtree_control"), &enable)
         }
         Version::Unified | Version::Legacy => Ok(()),
     };
-    prepare(&current)?;
-    let above = path.rsplit_once('/').map_or("", |(above, _)| above);
-    for component in above.split('/').filter(|component| !component.is_empty()) {
-        let parent = current.clone();
-        current = format!("{current}/{component}");
+    let mut parent = folder.mountpoint.clone();
+    prepare(&parent)?;
+    for current in above(&folder.mountpoint, path).skip(1) {
         match make_folder(&current) {
             Err(error) if error.errno != Errno::EXIST => return Err(error),
             _ => {}
@@ -277,8 +274,20 @@ fn make_above(folder: &Folder, path: &str) -> Result<(), SyscallError> {
             write_file(&format!("{current}/cgroup.clone_children"), "1")?;
         }
         prepare(&current)?;
+        parent = current;
     }
     Ok(())
+}
+
+/// The mount point, and the folders on the way down to the one above a path.
+fn above(mountpoint: &str, path: &str) -> impl Iterator<Item = String> {
+    let folders = path.rsplit_once('/').map_or("", |(above, _)| above);
+    let components = folders.split('/').filter(|component| !component.is_empty());
+    let below = components.scan(mountpoint.to_owned(), |current, component| {
+        *current = format!("{current}/{component}");
+        Some(current.clone())
+    });
+    std::iter::once(mountpoint.to_owned()).chain(below)
 }
 
 /// Gives a new version 2 folder the controllers of the plan that it has not got, because the folders above were there
@@ -292,15 +301,10 @@ fn add_missing_controllers(folder: &Folder, path: &str) {
     if missing.is_empty() {
         return;
     }
-    let above = path.rsplit_once('/').map_or("", |(above, _)| above);
-    let mut current = folder.mountpoint.clone();
-    let mut below = above.split('/').filter(|component| !component.is_empty());
-    loop {
+    for current in above(&folder.mountpoint, path) {
         for name in &missing {
             let _ = write_file(&format!("{current}/cgroup.subtree_control"), &format!("+{name}"));
         }
-        let Some(component) = below.next() else { break };
-        current = format!("{current}/{component}");
     }
 }
 
