@@ -9,7 +9,6 @@ use gantry_runtime::cgroup::CgroupError;
 
 use crate::clock;
 use crate::failure;
-use crate::poller::{Interest, Token};
 use crate::process::{INIT, Process};
 use crate::shim::{Life, Shim};
 
@@ -100,41 +99,21 @@ impl Shim {
     /// Watches for out-of-memory kills, once the container has run for a moment: most never need it, and ends
     /// of processes tell of kills as well.
     pub(crate) fn watch_memory(&mut self) {
-        if !matches!(self.life, Life::Running) || self.oom_notifier.is_some() {
-            return;
-        }
-        let notifier = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_notifier().ok().flatten());
-        let mut interest = Interest::NONE;
-        if let Some(notifier) = notifier
-            && interest.change(&self.poller, &notifier, Token::OutOfMemory, Interest::READ).is_ok()
-        {
-            self.oom_notifier = Some(notifier);
+        if let (Life::Running, Some(cgroup)) = (&self.life, &self.cgroup) {
+            self.memory.watch(cgroup, &self.poller);
         }
     }
 
-    /// The control group's memory ran out; the killer may be at it still, so it is counted again later.
-    pub(crate) fn on_out_of_memory(&mut self) {
-        if let Some(notifier) = &self.oom_notifier
-            && let Err(error) = rustix::io::read(notifier, &mut self.scratch[..4096])
-            && error != rustix::io::Errno::AGAIN
-        {
-            // It has nothing more to say, and would keep the loop awake.
-            self.oom_notifier = None;
-        }
-        self.count_oom_kills();
-    }
-
-    /// Reads the counter, and tells if it went up.
+    /// Counts out-of-memory kills, and tells if there were more.
     pub(crate) fn count_oom_kills(&mut self) {
-        let oom_kills = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok()).unwrap_or(0);
-        if oom_kills > self.oom_kills {
-            self.oom_kills = oom_kills;
+        if self.cgroup.as_ref().is_some_and(|cgroup| self.memory.count(cgroup)) {
+            let oom_kills = self.memory.kills();
             self.tell(&event::Event::OutOfMemory(OutOfMemory { oom_kills }));
         }
     }
 
     fn exited(&mut self) {
-        let oom_killed = self.oom_kills > 0;
+        let oom_killed = self.memory.kills() > 0;
         let exit = self.processes.get_mut(&INIT).and_then(Process::exit_mut).map(|exit| {
             exit.oom_killed = oom_killed;
             exit.clone()
@@ -165,8 +144,7 @@ impl Shim {
     }
 
     fn remove_cgroup(&mut self) -> Result<(), CgroupError> {
-        // Version 1 notifies of the removal, too.
-        self.oom_notifier = None;
+        self.memory.unwatch();
         if let Some(cgroup) = &self.cgroup {
             cgroup.remove()?;
             self.cgroup = None;

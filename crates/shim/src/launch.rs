@@ -53,6 +53,14 @@ impl Shim {
                 return Err(failure::wrong_phase("nothing is launched that could start"));
             }
         };
+        let cgroup = match &unstarted {
+            Unstarted::Own(created) => created.cgroup(),
+            Unstarted::Foreign(_) => self.cgroup.as_ref(),
+        };
+        if let Some(cgroup) = cgroup.filter(|cgroup| cgroup.is_given()) {
+            // Later it may have gone.
+            self.memory.watch(cgroup, &self.poller);
+        }
         let started = match unstarted {
             Unstarted::Own(created) => created
                 .start()

@@ -19,6 +19,7 @@ mod input;
 mod launch;
 mod listener;
 mod log;
+mod memory;
 mod nursery;
 mod poller;
 mod posture;

@@ -141,7 +141,7 @@ impl Shim {
             init,
             execs: execs.map(|(_, exec)| exec.state()).collect(),
             log_dropped_bytes: self.log.as_ref().map_or(0, crate::log::Log::dropped_bytes),
-            oom_kills: self.oom_kills,
+            oom_kills: self.memory.kills(),
             failure: self.failure.clone(),
         }
     }

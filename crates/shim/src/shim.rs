@@ -17,6 +17,7 @@ use crate::clock;
 use crate::connection::{Closed, Connection};
 use crate::foreign::Foreign;
 use crate::log::Log;
+use crate::memory::Memory;
 use crate::poller::{Poller, Ready, Token};
 use crate::process::{INIT, Process};
 use crate::streams::Context;
@@ -78,10 +79,8 @@ pub(crate) struct Shim {
     pub(crate) draining: Option<Instant>,
     /// How Launch or Start failed.
     pub(crate) failure: Option<Failure>,
-    /// Readable when the control group's memory ran out.
-    pub(crate) oom_notifier: Option<OwnedFd>,
-    /// Out-of-memory kills seen.
-    pub(crate) oom_kills: u64,
+    /// Kills for want of memory.
+    pub(crate) memory: Memory,
     /// When what need not be done at once is done.
     trim_at: Option<Instant>,
 }
@@ -105,8 +104,7 @@ impl Shim {
             own_pid_namespace: true,
             draining: None,
             failure: None,
-            oom_notifier: None,
-            oom_kills: 0,
+            memory: Memory::default(),
             trim_at: None,
         };
         shim.add_connection(control)?;
@@ -157,7 +155,10 @@ impl Shim {
                 self.drop_forgotten(slot);
                 self.settle_exit();
             }
-            Token::OutOfMemory => self.on_out_of_memory(),
+            Token::OutOfMemory => {
+                self.memory.take_notice();
+                self.count_oom_kills();
+            }
             Token::Children => self.on_children(),
             Token::Input(slot) => {
                 self.with_streams(slot, |process, context| process.streams.on_input(context.poller));

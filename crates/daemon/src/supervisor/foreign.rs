@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gantry_api::shim::v1::{Failure, FailureKind, ForeignLaunch};
 use gantry_api::shim::{NETWORK_FILE, ROOTFS_FOLDER, RUNTIME_LOG_FILE, SPEC_FILE};
-use gantry_runtime::cgroup;
+use gantry_runtime::cgroup::{self, CgroupPlan};
 use gantry_runtime::spec::{self, ExecInput};
 use gantry_snapshot::Rootfs;
 use gantry_types::{NamespaceMode, ProcessOptions};
@@ -54,11 +54,12 @@ impl Daemon {
         write().map_err(|source| Error::Io { action: "write the container's spec", source })?;
         Self::link_state(record, runtime, &bundle)?;
         let group = self.cgroup_path(&record.namespace, &record.id);
+        let cgroup = CgroupPlan { given: scope.is_some(), ..cgroup::plan(None, &group, &self.cgroups)? };
         Ok(ForeignLaunch {
             command: command(runtime, &bundle, scope.is_some()),
             container_id: record.id.to_string(),
             rootfs: self.overlay(record, &rootfs).encode_to_vec(),
-            cgroup: cgroup::plan(None, &group, &self.cgroups)?.encode_to_vec(),
+            cgroup: cgroup.encode_to_vec(),
             own_pid_namespace: record.options.pid_mode == NamespaceMode::Private,
         })
     }

@@ -35,7 +35,7 @@ pub(super) fn events(options: &Events, containers: &Containers) -> Outcome {
         return Ok(None);
     }
     let notifier: Option<OwnedFd> = cgroup.oom_notifier()?;
-    let mut kills = cgroup.oom_kills()?;
+    let mut kills = cgroup.oom_kills()?.unwrap_or(0);
     while lives(&folder, &record) {
         match &notifier {
             Some(notifier)
@@ -43,7 +43,7 @@ pub(super) fn events(options: &Events, containers: &Containers) -> Outcome {
             {
                 // What it says is that something happened; what, is counted.
                 let _ = rustix::io::read(notifier, &mut [0; 4096]);
-                let counted = cgroup.oom_kills()?;
+                let counted = cgroup.oom_kills()?.unwrap_or(kills);
                 if std::mem::replace(&mut kills, counted) < counted {
                     output::compact(&json!({"type": "oom", "id": record.id}))?;
                 }

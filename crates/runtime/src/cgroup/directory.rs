@@ -23,6 +23,7 @@ pub struct Cgroup {
     pub(super) path: Box<str>,
     pub(super) places: Box<[Place]>,
     unified: Option<OwnedFd>,
+    given: bool,
     /// The container's own, in the hierarchies that this one is not in; only of [`Cgroup::open_below`].
     above: Option<Box<Cgroup>>,
 }
@@ -66,8 +67,13 @@ impl Cgroup {
     /// processes is made anew; after a failure nothing of the container is left. Changes the process's umask meanwhile:
     /// a chmod of every folder costs as much as making one.
     pub fn create(plan: &CgroupPlan) -> Result<Self, CgroupError> {
-        let mut made =
-            Self { path: plan.path.as_str().into(), places: places(plan), unified: None, above: None };
+        let mut made = Self {
+            path: plan.path.as_str().into(),
+            places: places(plan),
+            unified: None,
+            given: plan.given,
+            above: None,
+        };
         let umask = set_umask(FOLDER_UMASK);
         let result = made.make(plan);
         set_umask(umask);
@@ -84,8 +90,13 @@ impl Cgroup {
     /// The group that a plan made before, for a supervisor that starts again, or to take away what is left of it. It
     /// need not be there.
     pub fn open(plan: &CgroupPlan) -> Result<Self, CgroupError> {
-        let mut opened =
-            Self { path: plan.path.as_str().into(), places: places(plan), unified: None, above: None };
+        let mut opened = Self {
+            path: plan.path.as_str().into(),
+            places: places(plan),
+            unified: None,
+            given: plan.given,
+            above: None,
+        };
         opened.open_unified()?;
         Ok(opened)
     }
@@ -107,6 +118,11 @@ impl Cgroup {
         found.places = there.into();
         found.above = Some(Box::new(above));
         Ok(found)
+    }
+
+    /// Whether a service manager made it, who takes it away when nobody is in it.
+    pub fn is_given(&self) -> bool {
+        self.given
     }
 
     /// The version 2 folder, for CLONE_INTO_CGROUP; `None` on a machine with version 1 alone.

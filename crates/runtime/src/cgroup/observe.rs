@@ -12,9 +12,9 @@ use super::directory::{Cgroup, Role, read_file, write_file};
 use super::end::processes_in_tree;
 
 impl Cgroup {
-    /// How many processes the kernel has killed in it for want of memory. 0 where nothing counts that, or the
+    /// How many processes the kernel has killed in it for want of memory; `None` where nothing counts that, or the
     /// folder is gone.
-    pub fn oom_kills(&self) -> Result<u64, CgroupError> {
+    pub fn oom_kills(&self) -> Result<Option<u64>, CgroupError> {
         let counters = self.places.iter().filter_map(|place| {
             let file = match place.role {
                 Role::Unified => "memory.events",
@@ -23,16 +23,25 @@ impl Cgroup {
             };
             Some(format!("{}/{file}", place.folder(&self.path)))
         });
-        let mut kills = 0;
+        let mut kills = None;
         for path in counters {
             match read_file(&path) {
-                Ok(text) => kills += field(&text, "oom_kill"),
+                Ok(text) => kills = Some(kills.unwrap_or(0) + field(&text, "oom_kill")),
                 // On a hybrid machine version 2 has no memory controller.
                 Err(error) if [Errno::NOENT, Errno::NODEV].contains(&error.errno) => {}
                 Err(source) => return Err(CgroupError::Read { path, source }),
             }
         }
         Ok(kills)
+    }
+
+    /// How many the kernel has killed so in the version 2 group above and everywhere below that, groups that have gone
+    /// included. 0 where nothing counts it.
+    pub fn oom_kills_above(&self) -> u64 {
+        let unified = self.places.iter().find(|place| place.role == Role::Unified);
+        let folder = unified.and_then(|place| Some(place.folder(self.path.rsplit_once('/')?.0)));
+        let text = folder.and_then(|folder| read_file(&format!("{folder}/memory.events")).ok());
+        text.map_or(0, |text| field(&text, "oom_kill"))
     }
 
     /// A descriptor, nonblocking, that becomes readable when memory runs out in it; then [`Self::oom_kills`] tells
