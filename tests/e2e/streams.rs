@@ -1,7 +1,7 @@
 //! Do people at terminals and pipes reach the process? exec, attach, detach keys, the size of the terminal.
 
 use anyhow::{Result, ensure};
-use gantry_tests::cli::send_signal;
+use gantry_tests::cli::{send_signal, stop_all_threads};
 use gantry_tests::terminal::Terminal;
 use gantry_tests::trial::World;
 use gantry_tests::wait::{seconds, until, until_true};
@@ -218,11 +218,11 @@ fn a_signal_ends_a_client_that_waits_for_the_removal(world: &World) -> Result<()
         // The client is told of the end and asks for the removal, but the daemon never answers: both sleep in between.
         let mut beside = daemon.begin(&["attach", "short"])?;
         beside.line_with("up")?;
-        send_signal(client.pid(), Signal::SIGSTOP)?;
+        stop_all_threads(client.pid())?;
         daemon.ok(&["kill", "short"])?;
         beside.finish()?.exits(137)?;
         until_true("the removal", seconds(10), || Ok(daemon.ok(&["ps", "-aq"])?.is_empty()))?;
-        send_signal(daemon.pid()?, Signal::SIGSTOP)?;
+        stop_all_threads(daemon.pid()?)?;
         send_signal(client.pid(), Signal::SIGCONT)?;
         // Until the client has read of the end, signals are still the container's.
         let ended = until("the client to end", seconds(10), || {

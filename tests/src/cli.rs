@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use crate::outcome::Outcome;
 use crate::programs::program;
-use crate::wait::{seconds, until};
+use crate::wait::{seconds, until, until_true};
 
 /// The command line `gantry --host unix://<socket> <args>`, not yet started; without a network where a container would
 /// get one of the machine's.
@@ -92,6 +92,20 @@ fn wait_for(child: &mut Child, line: &str, limit: Duration) -> Result<std::proce
 /// Sends a signal to a process of this test's own.
 pub fn send_signal(pid: u32, signal: Signal) -> Result<()> {
     Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
+}
+
+/// Stops a process of this test's own, and waits until none of its threads runs: the kernel stops them one after another.
+pub fn stop_all_threads(pid: u32) -> Result<()> {
+    send_signal(pid, Signal::SIGSTOP)?;
+    until_true(format!("the threads of {pid} to stop"), seconds(10), || {
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let status = std::fs::read_to_string(thread?.path().join("status"))?;
+            if !status.contains("State:\tT") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
 }
 
 /// A program that runs beside the test, read line by line: `logs -f`, `attach`, `events`.
