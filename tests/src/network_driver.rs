@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -46,7 +47,7 @@ impl Running {
             .spawn()
             .context("starting the network driver")?;
         let running = Self { child, socket: socket.to_owned() };
-        until_true("the network driver to listen", seconds(20), || Ok(socket.exists()))?;
+        until_true("the network driver to listen", seconds(20), || Ok(UnixStream::connect(socket).is_ok()))?;
         Ok(running)
     }
 

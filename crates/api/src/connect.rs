@@ -2,7 +2,7 @@
 //! no TLS, and none is set up for it; TCP is spoken with mutual TLS only, so a connection without keys is
 //! refused here before the daemon would.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use gantry_types::{Class, Classified};
@@ -143,18 +143,7 @@ impl std::fmt::Display for Address {
 pub async fn connect(address: &Address, tls: Option<&TlsMaterials>) -> Result<Channel, ConnectError> {
     let unreachable = |source| ConnectError::Unreachable { address: address.to_string(), source };
     match address {
-        Address::Unix(path) => {
-            let path = path.clone();
-            let connector = tower::service_fn(move |_| {
-                let path = path.clone();
-                async move { UnixStream::connect(path).await.map(TokioIo::new) }
-            });
-            // The name is not looked up; a server only sees it as the authority.
-            Endpoint::from_static("http://localhost")
-                .connect_with_connector(connector)
-                .await
-                .map_err(unreachable)
-        }
+        Address::Unix(path) => connect_unix(path).await.map_err(unreachable),
         Address::Tcp(host_port) => {
             let Some(tls) = tls else {
                 return Err(ConnectError::TlsNeeded { address: host_port.clone() });
@@ -171,6 +160,17 @@ pub async fn connect(address: &Address, tls: Option<&TlsMaterials>) -> Result<Ch
             endpoint.connect().await.map_err(unreachable)
         }
     }
+}
+
+/// Connects to whoever listens at a unix socket: the daemon, or a program that the daemon asks.
+pub async fn connect_unix(path: &Path) -> Result<Channel, tonic::transport::Error> {
+    let path = path.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    // The name is not looked up; a server only sees it as the authority.
+    Endpoint::from_static("http://localhost").connect_with_connector(connector).await
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(crate) enum DriverProblem {
     #[error("there is no network driver {name:?}")]
     Unknown { name: String, known: Vec<String> },
     #[error("network driver {driver} cannot be reached at {}", socket.display())]
-    Unreachable { driver: String, socket: PathBuf, source: gantry_api::connect::ConnectError },
+    Unreachable { driver: String, socket: PathBuf, source: tonic::transport::Error },
     #[error("network driver {driver} refuses {call}: {}", status.message())]
     Refused { driver: String, call: &'static str, status: Box<tonic::Status> },
     #[error("network driver {driver} did not answer {call} within {timeout_ms} ms")]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gantry_api::connect::{Address, connect};
+use gantry_api::connect::connect_unix;
 use gantry_api::network_driver::v1;
 use gantry_api::network_driver::v1::driver_service_client::DriverServiceClient;
 use gantry_types::{MacAddress, PublishedPort};
@@ -104,7 +104,7 @@ impl<'a> External<'a> {
         let driver = || self.name.to_owned();
         let socket = self.config.socket().expect("the configuration was checked");
         let asked = async {
-            let channel = connect(&Address::Unix(socket.clone()), None).await;
+            let channel = connect_unix(&socket).await;
             let channel =
                 channel.map_err(|source| DriverProblem::Unreachable { driver: driver(), socket, source })?;
             let client = DriverServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
