@@ -1,12 +1,15 @@
 //! Do networks do what people expect? Names, published ports, changes while containers run, and law one: all of it
 //! without the daemon. Each test has a stage of its own, so the machine's network is never touched.
 
+use std::process::{Child, Command};
+
 use anyhow::{Result, ensure};
-use gantry_tests::cli::run;
+use gantry_tests::cli::{run, send_signal};
 use gantry_tests::daemon::Daemon;
 use gantry_tests::network::{HOST, HOST6, OUTSIDE, Stage, is_possible};
 use gantry_tests::trial::{World, skip};
-use gantry_tests::wait::{seconds, until_true};
+use gantry_tests::wait::{seconds, until, until_true};
+use nix::sys::signal::Signal;
 
 tests![
     containers_find_each_other_by_name_and_reach_the_outside,
@@ -22,6 +25,7 @@ tests![
     networks_are_closed_to_each_other,
     version_6_works_as_version_4_does,
     a_container_shares_the_network_of_another,
+    a_process_that_got_the_number_of_an_ended_init_is_let_alone,
     twenty_containers_at_once_get_addresses_of_their_own,
     a_daemon_killed_during_starts_leaves_nothing_of_them,
     a_daemon_with_networks_has_no_socket_that_others_could_take,
@@ -360,6 +364,51 @@ fn a_container_shares_the_network_of_another(world: &World) -> Result<()> {
             .complains("does not run")
             .map(drop)
     })
+}
+
+fn a_process_that_got_the_number_of_an_ended_init_is_let_alone(world: &World) -> Result<()> {
+    on_stage(world, |_, daemon, image| {
+        daemon.ok(&["network", "create", "back"])?;
+        daemon.ok(&["run", "-d", "--name", "web", image, "sleep", "1000"])?;
+        let init = daemon.container_pid("web")?;
+        // While somebody may still write to its log, its shim has reaped it, and the daemon does not know.
+        let log = std::fs::File::options().write(true).open(format!("/proc/{init}/fd/1"))?;
+        send_signal(init, Signal::SIGKILL)?;
+        let _other = until("a process with the number", seconds(10), || process_with_number(init))?;
+        daemon.ok(&["network", "connect", "back", "web"])?;
+        let shares = ["run", "--rm", "--network", "container:web", image, "ls", "/sys/class/net"];
+        daemon.gantry(&shares)?.exits(125)?.complains("does not run")?;
+        let number = init.to_string();
+        let links = run(Command::new("nsenter").args(["--net", "-t", &number, "ip", "-o", "link"]))?.ok()?;
+        drop(log);
+        ensure!(links.lines().count() == 1 && links.contains("lo:"), "its namespace got {links}");
+        ensure!(daemon.ok(&["wait", "web"])? == "137");
+        Ok(())
+    })
+}
+
+/// A process with this number and a network namespace of its own, once the number is free: numbers are given one after
+/// the other, and anybody may take it.
+fn process_with_number(number: u32) -> Result<Option<Ended>> {
+    std::fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string())?;
+    let child = Ended(Command::new("unshare").args(["--net", "sleep", "1000"]).spawn()?);
+    if child.0.id() == number {
+        let own = std::fs::read_link("/proc/self/ns/net")?;
+        let theirs = || std::fs::read_link(format!("/proc/{number}/ns/net"));
+        until_true("a network namespace", seconds(10), || Ok(theirs()? != own))?;
+        return Ok(Some(child));
+    }
+    Ok(None)
+}
+
+/// A process that ends with this.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn twenty_containers_at_once_get_addresses_of_their_own(world: &World) -> Result<()> {

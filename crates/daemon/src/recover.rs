@@ -11,7 +11,7 @@ use gantry_types::{ContainerId, Namespace, SandboxId};
 use tokio::sync::oneshot;
 
 use crate::assemble::{Daemon, with_hint};
-use crate::error::{Chain, Error};
+use crate::error::Chain;
 use crate::networks::living::Living;
 use crate::networks::tables::SANDBOXES;
 use crate::networks::{foreign, living, sandbox};
@@ -69,11 +69,12 @@ fn sweep_networks(daemon: &Daemon) -> anyhow::Result<()> {
 fn mend(daemon: &Daemon, living: &Living) {
     let owner = &living.places.owner;
     tracing::info!(owner, "a change of a network was cut off and is done again");
-    let mended = Netns::open(&living.netns)
-        .map_err(Error::from)
-        .and_then(|mut netns| daemon.networks.mend(&living.places, &mut netns))
-        .and_then(|()| living.write_files(daemon));
-    if let Err(error) = mended {
+    let mended = || {
+        let Some(netns) = living.open_network(daemon)? else { return Ok(()) };
+        daemon.networks.mend(&living.places, &mut Netns::from_descriptor(netns)?)?;
+        living.write_files(daemon)
+    };
+    if let Err(error) = mended() {
         tracing::error!(owner, error = %Chain(&error), "a network that was cut off in a change stays as it is");
     }
 }

@@ -7,11 +7,9 @@
 //! it on for one link, which nobody outside configures then (no router advertisements).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use gantry_linux::namespace::{self, Namespaces};
 use gantry_linux::{Errno, Object, SyscallError};
-use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Attempt, NetworkError, Result};
 use crate::netlink::socket::{Connection, Family};
@@ -53,19 +51,7 @@ impl Netns {
         Ok(Self { ipv6: Some(false), ..Self::of_this_thread(descriptor)? })
     }
 
-    /// Opens one from a file such as `/proc/<pid>/ns/net`.
-    pub fn open(path: &Path) -> Result<Self> {
-        let descriptor =
-            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
-                NetworkError::Call {
-                    attempt: Attempt::EnterNamespace,
-                    source: SyscallError::new("open", Object::Path(path.to_owned()), errno),
-                }
-            })?;
-        Self::from_descriptor(descriptor)
-    }
-
-    /// Takes one by its descriptor, such as the one that a shim holds.
+    /// Takes one by its descriptor, such as that of `/proc/<pid>/ns/net`.
     pub fn from_descriptor(descriptor: OwnedFd) -> Result<Self> {
         in_thread(Attempt::EnterNamespace, move || {
             namespace::enter(descriptor.as_fd(), Namespaces::NETWORK)

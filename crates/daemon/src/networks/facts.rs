@@ -2,7 +2,6 @@
 //! what of it a container's own files (`/etc/hosts`, `/etc/resolv.conf`) say.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use gantry_store::Store;
 use gantry_types::{ContainerOptions, Namespace};
@@ -81,9 +80,4 @@ pub(crate) fn of_files(places: &Places, dns: bool) -> FileFacts {
         nameservers,
         host_gateway,
     }
-}
-
-/// The network namespace of a process.
-pub(crate) fn namespace_of(pid: u32) -> PathBuf {
-    format!("/proc/{pid}/ns/net").into()
 }

@@ -1,9 +1,12 @@
 //! Who has a network namespace now, and what shall be in it? Asked when the daemon starts: of these, what a daemon that
 //! died left half done is mended; first what is made here ([`super::mend`]), then what drivers make ([`super::foreign`]).
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use gantry_runtime::cgroup::Cgroup;
 use gantry_store::{Page, Store};
 use gantry_types::{ContainerId, Namespace};
 
@@ -18,13 +21,13 @@ use crate::tables::{CONTAINER_STATUS, CONTAINERS, ContainerRecord, ContainerStat
 #[derive(Debug)]
 pub(crate) struct Living {
     pub places: Places,
-    pub netns: PathBuf,
     whose: Whose,
 }
 
 #[derive(Debug)]
 enum Whose {
-    Container(Arc<ContainerRecord>),
+    /// With its init.
+    Container(Arc<ContainerRecord>, u32),
     Sandbox(Arc<SandboxRecord>),
 }
 
@@ -52,25 +55,57 @@ pub(super) fn of_owner(daemon: &Daemon, owner: &Owner) -> Option<Living> {
     }
 }
 
+impl Daemon {
+    /// The network namespace of a container's init; `None` when that has ended. Its number may be another process's as soon
+    /// as its shim has reaped it, and that is before the daemon knows. So who has the number is looked up, in the
+    /// container's control group, once the namespace is open.
+    pub(crate) fn open_network(
+        &self,
+        namespace: &Namespace,
+        id: &ContainerId,
+        init: u32,
+    ) -> Result<Option<OwnedFd>, Error> {
+        let opened = match File::open(format!("/proc/{init}/ns/net")) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(Error::Io { action: "open the container's network namespace", source });
+            }
+        };
+        let members = Cgroup::at(&self.cgroup_path(namespace, id), &self.cgroups)?.processes()?;
+        let is_member = members.iter().any(|member| member.as_raw().unsigned_abs() == init);
+        Ok(is_member.then(|| opened.into()))
+    }
+}
+
 fn container(daemon: &Daemon, key: &(Namespace, ContainerId), status: &ContainerStatus) -> Option<Living> {
     let row = daemon.store.get(&CONTAINERS, key).filter(|_| status.state.is_alive())?;
-    let netns = facts::namespace_of(status.pid);
-    Some(Living::new(&daemon.store, Whose::Container(row.value), netns))
+    Some(Living::new(&daemon.store, Whose::Container(row.value, status.pid)))
 }
 
 fn sandbox(daemon: &Daemon, record: Arc<SandboxRecord>) -> Option<Living> {
     let netns = sandbox::path(daemon.layout.state(), &record.id);
-    sandbox::is_namespace(&netns).then(|| Living::new(&daemon.store, Whose::Sandbox(record), netns))
+    sandbox::is_namespace(&netns).then(|| Living::new(&daemon.store, Whose::Sandbox(record)))
 }
 
 impl Living {
-    fn new(store: &Store, whose: Whose, netns: PathBuf) -> Self {
-        Self { places: whose.places(store), netns, whose }
+    fn new(store: &Store, whose: Whose) -> Self {
+        Self { places: whose.places(store), whose }
+    }
+
+    /// Its namespace; `None` if it has ended meanwhile.
+    pub(crate) fn open_network(&self, daemon: &Daemon) -> Result<Option<OwnedFd>, Error> {
+        match &self.whose {
+            Whose::Container(record, init) => daemon.open_network(&record.namespace, &record.id, *init),
+            Whose::Sandbox(record) => {
+                sandbox::open(&sandbox::path(daemon.layout.state(), &record.id)).map(Some)
+            }
+        }
     }
 
     pub(super) fn owner(&self) -> Owner {
         match &self.whose {
-            Whose::Container(record) => facts::owner_of(&record.namespace, &record.id),
+            Whose::Container(record, _) => facts::owner_of(&record.namespace, &record.id),
             Whose::Sandbox(record) => Owner::Sandbox(record.namespace.clone(), record.id.clone()),
         }
     }
@@ -83,7 +118,7 @@ impl Living {
     /// Writes a container's files again; a sandbox has none of its own.
     pub(crate) fn write_files(&self, daemon: &Daemon) -> Result<(), Error> {
         match &self.whose {
-            Whose::Container(record) => daemon.write_files(record),
+            Whose::Container(record, _) => daemon.write_files(record),
             Whose::Sandbox(_) => Ok(()),
         }
     }
@@ -92,7 +127,7 @@ impl Living {
 impl Whose {
     fn places(&self, store: &Store) -> Places {
         match self {
-            Self::Container(record) => facts::of_container(store, record),
+            Self::Container(record, _) => facts::of_container(store, record),
             Self::Sandbox(record) => facts::of_sandbox(store, record),
         }
     }

@@ -37,7 +37,7 @@ impl Daemon {
     pub(crate) async fn open_sandbox(self: &Arc<Self>, record: &SandboxRecord) -> Result<OwnedFd, Error> {
         let path = path(self.layout.state(), &record.id);
         if is_namespace(&path) {
-            return self.blocking.run(move || Ok(File::open(&path).map_err(failed("opened"))?.into())).await;
+            return self.blocking.run(move || open(&path)).await;
         }
         let mut netns = self.take_namespace().await?;
         let places = facts::of_sandbox(&self.store, record);
@@ -105,6 +105,11 @@ pub(crate) fn sweep(
         }
     }
     Ok(())
+}
+
+/// Opens a pinned namespace.
+pub(super) fn open(path: &Path) -> Result<OwnedFd, Error> {
+    Ok(File::open(path).map_err(failed("opened"))?.into())
 }
 
 /// Whether a namespace is mounted there, and not only the file to mount it on.

@@ -2,11 +2,9 @@
 //! changes while it runs. The rows are the store's and the kernel's part is `networks/`; here the two are put in
 //! order: rows first, then the kernel, and back again when the kernel refuses.
 
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use gantry_api::shim::v1::{Phase, StateRequest};
 use gantry_network::Netns;
 use gantry_store::Transaction;
 use gantry_types::{ContainerId, ContainerState, EndpointOptions, NetworkMode, PublishedPort, UserNamespace};
@@ -57,10 +55,9 @@ impl Daemon {
                 if !matches!(status.value.state, ContainerState::Running | ContainerState::Paused) {
                     return Err(NetworkProblem::PeerNotRunning { name: name() }.into());
                 }
-                let path = facts::namespace_of(status.value.pid);
-                let opened = self.blocking.run(move || File::open(path)).await;
-                let opened = opened.map_err(|_| NetworkProblem::PeerNotRunning { name: name() })?;
-                Ok(shared(opened.into()))
+                let (daemon, (namespace, id), init) = (Arc::clone(self), key, status.value.pid);
+                let opened = self.blocking.run(move || daemon.open_network(&namespace, &id, init)).await?;
+                Ok(shared(opened.ok_or_else(|| NetworkProblem::PeerNotRunning { name: name() })?))
             }
             NetworkMode::Sandbox(id) => {
                 let sandbox = attach_network::find_sandbox(&self.store, &record.namespace, id)?;
@@ -129,15 +126,19 @@ impl Daemon {
 }
 
 impl Supervisor {
-    /// The namespace that the container's init, of this number, has made. A number may become another process's, but not
-    /// before the shim has reaped init, which it does not while init waits for its start. So the shim is asked after the
-    /// namespace was opened: if init still waits then, it was nobody else's.
-    pub(super) async fn made_network(&self, pid: u32) -> Result<Netns, Error> {
-        let path = facts::namespace_of(pid);
-        let made = self.daemon.blocking.run(move || Ok::<_, Error>(Netns::open(&path)?)).await;
-        let client = self.shim.as_ref().map(|shim| shim.client.clone()).ok_or(ShimError::Gone)?;
-        let state = client.state(StateRequest {}, None).await?;
-        if state.phase() == Phase::Launched { made } else { Err(ShimError::Gone.into()) }
+    /// The namespace of the container's init, of this number; `None` when it has ended.
+    async fn open_network(&self, init: u32) -> Result<Option<Netns>, Error> {
+        let (daemon, record) = (Arc::clone(&self.daemon), Arc::clone(&self.record));
+        let open = move || {
+            let opened = daemon.open_network(&record.namespace, &record.id, init)?;
+            Ok(opened.map(Netns::from_descriptor).transpose()?)
+        };
+        self.daemon.blocking.run(open).await
+    }
+
+    /// The namespace that the container's init, of this number, has made.
+    pub(super) async fn made_network(&self, init: u32) -> Result<Netns, Error> {
+        Ok(self.open_network(init).await?.ok_or(ShimError::Gone)?)
     }
 
     /// Takes what the kernel and netd have of the container's places, if that was not done since its end. The addresses
@@ -244,10 +245,10 @@ impl Supervisor {
         if !network.is_foreign() || !self.is_connected() {
             return Ok(());
         }
-        let path = facts::namespace_of(self.status.pid);
-        let failed = |source| Error::Io { action: "open the container's network namespace", source };
-        let netns = self.daemon.blocking.run(move || File::open(path)).await.map_err(failed)?;
-        self.daemon.join(&self.places(), endpoint, network, netns.as_fd()).await
+        match self.open_network(self.status.pid).await? {
+            Some(netns) => self.daemon.join(&self.places(), endpoint, network, netns.descriptor()).await,
+            None => Ok(()),
+        }
     }
 
     /// Publishes ports and takes others back, all or none.
@@ -320,11 +321,11 @@ impl Supervisor {
             return Ok(());
         }
         let (daemon, record, now) = (Arc::clone(&self.daemon), Arc::clone(&self.record), self.places());
-        let path = facts::namespace_of(self.status.pid);
+        // It has ended, and its links with it.
+        let Some(mut netns) = self.open_network(self.status.pid).await? else { return Ok(()) };
         self.daemon
             .blocking
             .run(move || {
-                let mut netns = Netns::open(&path)?;
                 links(&daemon, &before, &now, &mut netns)?;
                 daemon.write_files(&record)?;
                 // Last: by netd's files the next daemon knows whether this was done to its end.

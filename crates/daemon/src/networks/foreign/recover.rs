@@ -2,8 +2,7 @@
 //! whose driver was not asked yet, links whose place is gone. Drivers may take their time, so this goes on beside
 //! everything else; what belongs to containers that do not run, their own tasks have seen to.
 
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::super::attachment::{self, AttachmentRecord};
@@ -99,9 +98,10 @@ type Place = (EndpointRecord, NetworkRecord);
 
 async fn mend(daemon: &Arc<Daemon>, living: Living) -> Result<(), Error> {
     tracing::info!(owner = living.places.owner, "a driver that was cut off is asked again");
-    let path = living.netns.clone();
-    let failed = |source| Error::Io { action: "open a network namespace", source };
-    let netns: OwnedFd = daemon.blocking.run(move || File::open(path)).await.map_err(failed)?.into();
+    let living = Arc::new(living);
+    let (worker, opened) = (Arc::clone(daemon), Arc::clone(&living));
+    let netns = daemon.blocking.run(move || opened.open_network(&worker)).await?;
+    let Some(netns) = netns else { return Ok(()) };
     for (endpoint, network) in unanswered(daemon, &living.places) {
         daemon.join(&living.places, endpoint, network, netns.as_fd()).await?;
     }
