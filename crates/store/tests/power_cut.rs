@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ledger::Writer;
+use nix::sched::CloneFlags;
 
 const SHUTDOWN: &str = "import fcntl, os, struct, sys
 folder = os.open(sys.argv[1], os.O_RDONLY)
@@ -68,6 +69,10 @@ impl LoopDisk {
         file.set_len(128 * 1024 * 1024).map_err(|reason| reason.to_string())?;
         run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), &image])?;
         run("python3", &["-c".as_ref(), "import fcntl".as_ref()])?;
+        // A program elsewhere that starts in a mount namespace of its own would have a copy of this mount, and hold the
+        // dead file system after its unmounting.
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(|reason| reason.to_string())?;
+        run("mount", &["--make-rprivate".as_ref(), "/".as_ref()])?;
         disk.mount()?;
         Ok(disk)
     }
