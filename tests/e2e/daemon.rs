@@ -20,6 +20,7 @@ tests![
     the_socket_is_for_root_and_its_group_only,
     the_daemons_folders_cannot_be_entered_by_others,
     no_abstract_socket_is_opened,
+    info_tells_of_machine_configuration_and_containers,
 ];
 
 fn an_unknown_config_key_is_refused_with_its_name(_: &World) -> Result<()> {
@@ -164,6 +165,34 @@ fn no_abstract_socket_is_opened(world: &World) -> Result<()> {
         .filter(|path| path.starts_with('@') && (path.contains("gantry") || path.contains(&folder)))
         .collect();
     ensure!(suspects.is_empty(), "{suspects:?}");
+    world.done(daemon);
+    Ok(())
+}
+
+fn info_tells_of_machine_configuration_and_containers(world: &World) -> Result<()> {
+    let (mut daemon, image) = world.daemon_with_busybox()?;
+    let info = |daemon: &Daemon, fields: &str| daemon.ok(&["info", "--format", fields]);
+    ensure!(info(&daemon, "{{.CgroupDriver}} {{.DefaultRuntime}} {{.Images}}")? == "cgroupfs gantry 1");
+    daemon.ok(&["run", "-d", "--name", "runs", &image, "sleep", "1000"])?;
+    daemon.ok(&["run", "-d", "--name", "waits", &image, "sleep", "1000"])?;
+    daemon.ok(&["pause", "waits"])?;
+    daemon.ok(&["create", &image, "true"])?;
+    daemon.ok(&["run", &image, "true"])?;
+    let counts = "{{.Containers}} {{.ContainersRunning}} {{.ContainersPaused}} {{.ContainersCreated}} {{.ContainersExited}}";
+    ensure!(info(&daemon, counts)? == "4 1 1 1 1", "{}", info(&daemon, counts)?);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    ensure!(info(&daemon, "{{.KernelVersion}}")? == kernel.trim());
+    let text = daemon.ok(&["info"])?;
+    for line in
+        ["4 (1 running, 1 paused, 1 created, 1 exited)", "driver cgroupfs", "Default runtime:   gantry"]
+    {
+        ensure!(text.contains(line), "no {line} in {text}");
+    }
+    daemon.ok(&["unpause", "waits"])?;
+    daemon.write_config("containers.default_runtime = \"crun\"\n")?;
+    daemon.stop()?;
+    daemon.restart()?;
+    ensure!(info(&daemon, "{{.DefaultRuntime}}")? == "crun");
     world.done(daemon);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use gantry_api::system::v1::{CgroupMode, GetInfoRequest, Info};
+use gantry_api::system::v1::{CgroupDriver, CgroupMode, GetInfoRequest, Info};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -41,12 +41,21 @@ fn cgroup(info: &Info) -> &'static str {
     }
 }
 
+fn driver(info: &Info) -> &'static str {
+    match info.cgroup_driver() {
+        CgroupDriver::Unspecified => "unknown",
+        CgroupDriver::Cgroupfs => "cgroupfs",
+        CgroupDriver::Systemd => "systemd",
+    }
+}
+
 fn value(info: &Info) -> Value {
     let counts = info.containers.unwrap_or_default();
     json!({
         "Name": info.hostname, "OperatingSystem": info.operating_system, "KernelVersion": info.kernel,
         "Architecture": info.architecture, "NCPU": info.cpus, "MemTotal": info.memory_bytes,
-        "CgroupVersion": cgroup(info), "SnapshotDrivers": info.snapshot_drivers, "Root": info.root,
+        "CgroupVersion": cgroup(info), "CgroupDriver": driver(info),
+        "DefaultRuntime": info.default_runtime, "SnapshotDrivers": info.snapshot_drivers, "Root": info.root,
         "State": info.state, "Address": info.address, "Pid": info.pid,
         "StartedAt": info.start_time.as_ref().map(moment::rfc3339),
         "Containers": counts.total, "ContainersRunning": counts.running,
@@ -61,13 +70,14 @@ fn text(info: &Info) -> String {
         (
             "Containers",
             format!(
-                "{} ({} running, {} created, {} exited)",
-                counts.total, counts.running, counts.created, counts.exited
+                "{} ({} running, {} paused, {} created, {} exited)",
+                counts.total, counts.running, counts.paused, counts.created, counts.exited
             ),
         ),
         ("Images", info.images.to_string()),
         ("Snapshot drivers", info.snapshot_drivers.join(", ")),
-        ("Control groups", cgroup(info).to_owned()),
+        ("Default runtime", info.default_runtime.clone()),
+        ("Control groups", format!("{}, driver {}", cgroup(info), driver(info))),
         ("Host", info.hostname.clone()),
         ("Operating system", info.operating_system.clone()),
         ("Kernel", info.kernel.clone()),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use gantry_api::convert::{self, timestamp};
 use gantry_api::system::v1::system_service_server::SystemService;
 use gantry_api::system::v1::{
-    CgroupMode, ContainerCounts, DiskUsage, GetDiskUsageRequest, GetDiskUsageResponse, GetInfoRequest,
-    GetInfoResponse, GetVersionRequest, GetVersionResponse, Info, Version,
+    CgroupDriver, CgroupMode, ContainerCounts, DiskUsage, GetDiskUsageRequest, GetDiskUsageResponse,
+    GetInfoRequest, GetInfoResponse, GetVersionRequest, GetVersionResponse, Info, Version,
 };
 use gantry_linux::host::CgroupMode as Mode;
 use gantry_snapshot::SnapshotKind;
@@ -15,6 +15,7 @@ use gantry_types::{ContainerState, Platform};
 use tonic::{Request, Response, Status};
 
 use super::Service;
+use crate::config::CgroupDriver as Driver;
 use crate::error::Error;
 use crate::images;
 use crate::tables::CONTAINER_STATUS;
@@ -54,6 +55,10 @@ impl SystemService for Service {
             Some(Mode::Legacy) => CgroupMode::Legacy,
             None => CgroupMode::Unspecified,
         };
+        let cgroup_driver = match daemon.config.containers.cgroup_manager {
+            Driver::Cgroupfs => CgroupDriver::Cgroupfs,
+            Driver::Systemd => CgroupDriver::Systemd,
+        };
         let mut warnings = Vec::new();
         if cgroup_mode == CgroupMode::Unspecified {
             warnings.push("no cgroup hierarchy is mounted: containers have no limits".to_owned());
@@ -80,6 +85,8 @@ impl SystemService for Service {
             images: images::list(&daemon.store, &namespace).len() as u64,
             revision: daemon.events.latest(),
             warnings,
+            cgroup_driver: cgroup_driver.into(),
+            default_runtime: daemon.config.containers.default_runtime.to_string(),
         };
         Ok(Response::new(GetInfoResponse { info: Some(info) }))
     }
