@@ -67,13 +67,7 @@ impl Cgroup {
     /// processes is made anew; after a failure nothing of the container is left. Changes the process's umask meanwhile:
     /// a chmod of every folder costs as much as making one.
     pub fn create(plan: &CgroupPlan) -> Result<Self, CgroupError> {
-        let mut made = Self {
-            path: plan.path.as_str().into(),
-            places: places(plan),
-            unified: None,
-            given: plan.given,
-            above: None,
-        };
+        let mut made = Self::of(plan);
         let umask = set_umask(FOLDER_UMASK);
         let result = made.make(plan);
         set_umask(umask);
@@ -90,15 +84,20 @@ impl Cgroup {
     /// The group that a plan made before, for a supervisor that starts again, or to take away what is left of it. It
     /// need not be there.
     pub fn open(plan: &CgroupPlan) -> Result<Self, CgroupError> {
-        let mut opened = Self {
+        let mut opened = Self::of(plan);
+        opened.open_unified()?;
+        Ok(opened)
+    }
+
+    /// Without a look at the host.
+    fn of(plan: &CgroupPlan) -> Self {
+        Self {
             path: plan.path.as_str().into(),
             places: places(plan),
             unified: None,
             given: plan.given,
             above: None,
-        };
-        opened.open_unified()?;
-        Ok(opened)
+        }
     }
 
     /// A group below the container's, for another process to join. Whoever made it need not have made it in every
