@@ -3,6 +3,7 @@
 //!
 //! Deliberately absent: reading one row, ranges, concurrency. The store does those in memory.
 
+mod before;
 mod disk;
 mod journal;
 mod journaled;

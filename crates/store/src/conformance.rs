@@ -166,21 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn sled_passes_every_case_after_orderly_stops() {
-        on_disk(true);
-    }
-
-    #[test]
-    fn sled_passes_every_case_when_no_stop_is_trusted() {
-        on_disk(false);
-    }
-
-    fn on_disk(clean: bool) {
+    fn sled_passes_every_case() {
         for (name, case) in CASES {
             let folder = tempfile::tempdir().expect("a temporary folder");
             println_case(name);
             let path = folder.path().join("sled");
-            case(&mut || Box::new(Disk::open(&path, clean, Arc::default()).expect("it opens")));
+            case(&mut || Box::new(Disk::open(&path, Arc::default()).expect("it opens")));
             let large_pages = std::fs::read_dir(path.join("blobs")).expect("sled makes the folder").count();
             assert_eq!(large_pages, 0, "pages outgrew the log in: {name}");
         }

@@ -6,6 +6,7 @@
 //!   founded                there once the database has been: one that is empty then has lost everything
 //!   clean                  there only after an orderly close, removed by the next open
 //!   sled/                  sled's own: conf, db (its log), snap.*, blobs/; and journal, what it does not have yet
+//!   sled.before/           sled's files as an open found them that is at work, or was cut off
 //!   sled.new/              a rebuild that did not finish
 //!   sled.damaged.<n>/      what a rebuild put aside
 //!   export.jsonl           every row as of some minutes ago at the most, with a checksum

@@ -107,7 +107,7 @@ pub fn rebuild(folder: &Path, from: &Path) -> Result<Rebuilt, RescueError> {
     let summary = export::read(from, |record| records.push(record))?;
     let held = Folder::take(folder)?;
     let new = held.fresh_sled()?;
-    let mut backend = Disk::open(&new, true, Arc::default())?;
+    let mut backend = Disk::open(&new, Arc::default())?;
     for batch in records.chunks(BATCH_ROWS) {
         let change = |record: &RawRow| Change {
             table: record.table.clone(),

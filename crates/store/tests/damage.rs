@@ -127,6 +127,7 @@ fn a_damaged_or_missing_journal_is_an_error_and_what_only_it_has_is_not_lost_unn
         }
         let refused = open(&copy).expect_err("records are missing");
         assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
+        open(&copy).expect_err("records are still missing");
         rebuild(&copy, &kept_export(&copy)).expect("the export is as good as before");
         assert_eq!(open(&copy).expect("the rebuilt database opens").count(&PLAIN), 500);
     }

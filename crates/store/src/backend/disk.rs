@@ -53,13 +53,9 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens or makes the database in `folder`, a folder that holds nothing else. When the last stop was
-    /// not `clean`, sled's snapshot files are thrown away first: they only save reading its log, and a
-    /// torn one keeps it from opening. `fsyncs` counts the syncs that answers wait for.
-    pub fn open(folder: &Path, clean: bool, fsyncs: Arc<AtomicU64>) -> Result<Self, BackendError> {
-        if !clean {
-            remove_snapshots(folder)?;
-        }
+    /// Opens or makes the database in `folder`, a folder that holds nothing else. `fsyncs` counts the syncs that answers
+    /// wait for.
+    pub fn open(folder: &Path, fsyncs: Arc<AtomicU64>) -> Result<Self, BackendError> {
         let db = open_when_released(folder)?;
         let path = folder::log_in(folder);
         let log = File::options().read(true).write(true).open(&path).map_err(io("open", &path))?;
@@ -272,21 +268,6 @@ fn wait_for_release(log: &File, folder: &Path) -> Result<(), BackendError> {
             Err(reason) => return Err(io("lock", folder)(reason.into())),
         }
     }
-}
-
-fn remove_snapshots(folder: &Path) -> Result<(), BackendError> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(folder).map_err(io("list", folder))? {
-        let entry = entry.map_err(io("list", folder))?;
-        if entry.file_name().to_string_lossy().starts_with("snap.") {
-            let path = entry.path();
-            tracing::info!(path = %path.display(), "removed a database snapshot after an unclean stop");
-            std::fs::remove_file(&path).map_err(io("remove", &path))?;
-        }
-    }
-    Ok(())
 }
 
 /// sled answers damage with panics as often as with errors; here both are errors.

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::before::Before;
 use super::journal::{Batch, Journal, encode};
 use super::{Backend, BackendError, Change, Disk, Record};
+use crate::folder::io;
 
 /// Beside sled's own files: what is put aside with them is put aside with it.
 const FILE: &str = "journal";
@@ -34,16 +36,68 @@ pub struct Journaled {
     newest: u64,
     /// Records to be written by the next flush.
     staged: Vec<u8>,
+    /// What the open read, until it is asked for.
+    loaded: Option<Vec<Record>>,
     /// Counts the syncs that answers wait for.
     fsyncs: Arc<AtomicU64>,
 }
 
 impl Journaled {
-    /// Opens or makes both in `folder`; the parameters are [`Disk::open`]'s.
+    /// Opens or makes both in `folder`, and reads them. When the last stop was not `clean`, an open that fails with sled's
+    /// snapshot is tried without it, on the files as they were: the snapshot may be what is damaged. Not the other way
+    /// round: the log alone is whole only if no open before has zeroed what the snapshot said is not needed. `fsyncs`
+    /// counts the syncs that answers wait for.
     pub fn open(folder: &Path, clean: bool, fsyncs: Arc<AtomicU64>) -> Result<Self, BackendError> {
-        let database = Disk::open(folder, clean, Arc::clone(&fsyncs))?;
+        let before = if clean { None } else { Before::of(folder)? };
+        let with_snapshot = Self::open_as_it_is(folder, Arc::clone(&fsyncs));
+        let (first, before) = match (with_snapshot, before) {
+            (Err(first), Some(before)) if before.has_snapshots() => (first, before),
+            (result, _) => return result,
+        };
+        before.put_back_log()?;
+        if let Ok(opened) = Self::open_as_it_is(folder, fsyncs) {
+            tracing::warn!(error = %first, "the database opened without the snapshot that kept it from opening");
+            return Ok(opened);
+        }
+        before.put_back()?;
+        Err(first)
+    }
+
+    fn open_as_it_is(folder: &Path, fsyncs: Arc<AtomicU64>) -> Result<Self, BackendError> {
+        let database = Disk::open(folder, Arc::clone(&fsyncs))?;
         let journal = Journal::open(&folder.join(FILE), CAPACITY_BYTES)?;
-        Ok(Self { database, journal, settled: 0, newest: 0, staged: Vec::new(), fsyncs })
+        let mut opened =
+            Self { database, journal, settled: 0, newest: 0, staged: Vec::new(), loaded: None, fsyncs };
+        match opened.read() {
+            Ok(records) => {
+                opened.loaded = Some(records);
+                Ok(opened)
+            }
+            Err(reason) => {
+                if opened.journal.is_new() {
+                    // Or the next open would not miss what the database needs.
+                    let path = opened.journal.path();
+                    std::fs::remove_file(path).map_err(io("remove", path))?;
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// Every row of both.
+    fn read(&mut self) -> Result<Vec<Record>, BackendError> {
+        let mut records = self.database.load()?;
+        let marker = records.iter().position(|record| record.table == TABLE && record.key.is_empty());
+        let marker = marker.map(|at| records.swap_remove(at).value);
+        let number = |value: Vec<u8>| String::from_utf8(value).ok()?.parse().ok();
+        if marker.is_some() && self.journal.is_new() {
+            return Err(BackendError::JournalMissing { path: self.journal.path().to_owned() });
+        }
+        let torn = || BackendError::Torn { table: TABLE.to_owned(), key: String::new() };
+        self.settled = marker.map(|value| number(value).ok_or_else(torn)).transpose()?.unwrap_or(0);
+        let batches = self.journal.read(self.settled)?;
+        self.newest = batches.last().map_or(self.settled, |batch| batch.sequence);
+        Ok(replayed(records, batches))
     }
 
     /// Puts everything into the database, durably and a part at a time, with `more` behind it, and starts the journal anew.
@@ -94,18 +148,10 @@ impl Journaled {
 
 impl Backend for Journaled {
     fn load(&mut self) -> Result<Vec<Record>, BackendError> {
-        let mut records = self.database.load()?;
-        let marker = records.iter().position(|record| record.table == TABLE && record.key.is_empty());
-        let marker = marker.map(|at| records.swap_remove(at).value);
-        let number = |value: Vec<u8>| String::from_utf8(value).ok()?.parse().ok();
-        if marker.is_some() && self.journal.is_new() {
-            return Err(BackendError::JournalMissing { path: self.journal.path().to_owned() });
+        match self.loaded.take() {
+            Some(records) => Ok(records),
+            None => self.read(),
         }
-        let torn = || BackendError::Torn { table: TABLE.to_owned(), key: String::new() };
-        self.settled = marker.map(|value| number(value).ok_or_else(torn)).transpose()?.unwrap_or(0);
-        let batches = self.journal.read(self.settled)?;
-        self.newest = batches.last().map_or(self.settled, |batch| batch.sequence);
-        Ok(replayed(records, batches))
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), BackendError> {
