@@ -8,6 +8,8 @@ use gantry_tests::outcome::Outcome;
 use gantry_tests::programs::program;
 use gantry_tests::trial::World;
 use gantry_tests::wait::{seconds, until_true};
+use nix::errno::Errno;
+use nix::mount::umount;
 
 use super::containerd::Containerd;
 use super::{Service, debian};
@@ -67,6 +69,11 @@ impl Docker {
     /// Stops it, and removes what containers leave in it by design.
     pub(super) fn finish(mut self) -> Result<()> {
         self.service.stop()?;
-        self.containerd.finish()
+        // It mounts this folder on itself, and does not know the mount again where the root is a folder of a file system,
+        // as in a chroot.
+        match umount(&self.containerd.place.path("docker")) {
+            Ok(()) | Err(Errno::EINVAL) => self.containerd.finish(),
+            Err(error) => Err(error).context("unmounting dockerd's folder"),
+        }
     }
 }
