@@ -1,5 +1,5 @@
 //! Which programs are under test? The three that `deploy/build` put side by side: `gantryd` finds `gantry-shim` beside
-//! itself, so they are never picked up from a search path.
+//! itself, so they are never picked up from a search path. And which of other people's are there beside them?
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -25,4 +25,18 @@ pub fn program(name: &str) -> PathBuf {
     let path = FOLDER.join(name);
     assert!(path.is_file(), "{} is missing: run `deploy/build --dev` first", path.display());
     path
+}
+
+/// Where another's program is installed: Debian's own comes first, because others of the same name may come first in the
+/// search path; what Debian has no package of is in `/usr/local/bin` or wherever the search path leads.
+#[must_use]
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    let elsewhere = std::env::split_paths(&search_path).filter(|folder| folder.is_absolute());
+    ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
+        .into_iter()
+        .map(PathBuf::from)
+        .chain(elsewhere)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }

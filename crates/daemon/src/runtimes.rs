@@ -9,8 +9,10 @@ use gantry_types::{Class, Classified, ContainerOptions, Mount, RuntimeName};
 
 use crate::config::{Config, Runtime};
 
-/// Runtimes that need no configuration.
-const WELL_KNOWN: [&str; 4] = ["crun", "runc", "youki", "runsc"];
+/// Runtimes that need no configuration, and the arguments that each gets where it has none. runsc would keep what a
+/// container writes in a file of its own, which a restarted container has lost and a killed shim leaves in the way.
+const WELL_KNOWN: [(&str, &[&str]); 4] =
+    [("crun", &[]), ("runc", &[]), ("youki", &[]), ("runsc", &["--overlay2=none"])];
 /// Where they are looked for; the daemon's own search path is whoever's started it.
 const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -98,13 +100,16 @@ fn named(config: &Config, name: &RuntimeName) -> Result<Runtime, RuntimeError> {
     if let Some(configured) = config.runtimes.get(name) {
         return Ok(configured.clone());
     }
+    let path = Path::new(name.as_str());
+    let well_known = WELL_KNOWN.iter().find(|(known, _)| path.file_name().is_some_and(|file| file == *known));
     let path = if name.is_path() {
-        Some(PathBuf::from(name.as_str()))
+        Some(path.to_owned())
     } else {
-        WELL_KNOWN.iter().find(|known| **known == name.as_str()).and_then(|known| installed(known))
+        well_known.and_then(|(known, _)| installed(known))
     };
+    let args = well_known.into_iter().flat_map(|(_, args)| *args).map(ToString::to_string).collect();
     match path {
-        Some(path) => Ok(Runtime { path, ..Runtime::default() }),
+        Some(path) => Ok(Runtime { path, args, ..Runtime::default() }),
         None => Err(RuntimeError::Unknown { name: name.clone(), known: known(config) }),
     }
 }
@@ -112,7 +117,11 @@ fn named(config: &Config, name: &RuntimeName) -> Result<Runtime, RuntimeError> {
 /// What a caller could have asked for.
 fn known(config: &Config) -> Vec<String> {
     let configured = config.runtimes.keys().map(ToString::to_string);
-    let found = WELL_KNOWN.iter().filter(|name| installed(name).is_some()).map(ToString::to_string);
+    let found = WELL_KNOWN
+        .map(|(name, _)| name)
+        .into_iter()
+        .filter(|name| installed(name).is_some())
+        .map(str::to_owned);
     let mut names: Vec<String> = configured.chain(found).collect();
     names.sort();
     names.dedup();
@@ -157,6 +166,18 @@ mod tests {
         assert_eq!(find(&config, &asking("crun")).expect("there"), Some(other));
         let by_path = find(&config, &asking("/bin/sh")).expect("there").expect("another");
         assert_eq!((by_path.path, by_path.args.len()), ("/bin/sh".into(), 0));
+    }
+
+    #[test]
+    fn runsc_gets_its_arguments_by_its_path_too_unless_the_configuration_has_others() {
+        let mut config = Config::default();
+        let found =
+            |config: &Config, name: &str| named(config, &name.parse().expect("valid")).expect("known");
+        assert_eq!(found(&config, "/opt/runsc").args, ["--overlay2=none"]);
+        assert!(found(&config, "/opt/youki").args.is_empty());
+        let configured = Runtime { path: "/opt/runsc".into(), ..Runtime::default() };
+        config.runtimes.insert("runsc".parse().expect("valid"), configured.clone());
+        assert_eq!(found(&config, "runsc"), configured);
     }
 
     #[test]

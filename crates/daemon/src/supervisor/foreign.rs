@@ -10,7 +10,7 @@ use gantry_runtime::cgroup::{self, CgroupPlan};
 use gantry_runtime::spec::{self, ExecInput};
 use gantry_snapshot::Rootfs;
 use gantry_types::{NamespaceMode, ProcessOptions};
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use prost::Message;
 use serde::Deserialize;
 
@@ -25,6 +25,11 @@ use crate::{runtimes, sweep, users};
 const OCI_VERSION: &str = "1.0.2";
 /// What its processes get where nothing else is asked; the shim's own is the lowest.
 const OOM_SCORE_ADJ: i32 = 0;
+/// What every runtime makes in `/dev` unasked (config-linux.md, "Default Devices"; runtime-linux.md, "Dev symbolic links").
+/// youki fails where it is asked for as well, as a privileged container does with all that the machine has.
+const UNASKED: [&str; 12] = [
+    "null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "fd", "stdin", "stdout", "stderr",
+];
 
 impl Daemon {
     /// The container's other runtime; `None` is Gantry's own.
@@ -95,7 +100,7 @@ impl Daemon {
             user: &user,
             host: &self.host,
         })?;
-        process.set_oom_score_adj(process.oom_score_adj().or(Some(OOM_SCORE_ADJ)));
+        settle(&mut process);
         serde_json::to_vec(&process)
             .map_err(|source| Error::Io { action: "write the process's spec", source: source.into() })
     }
@@ -125,7 +130,12 @@ fn foreign_spec(mut spec: Spec, record: &ContainerRecord, bundle: &Path) -> Spec
         root.set_path(bundle.join(ROOTFS_FOLDER));
     }
     if let Some(process) = spec.process_mut() {
-        process.set_oom_score_adj(process.oom_score_adj().or(Some(OOM_SCORE_ADJ)));
+        settle(process);
+    }
+    let devices = spec.linux_mut().as_mut().and_then(|linux| linux.devices_mut().as_mut());
+    if let Some(devices) = devices {
+        let is_unasked = |path: &Path| UNASKED.iter().any(|name| Path::new("/dev").join(name) == path);
+        devices.retain(|device| !is_unasked(device.path()));
     }
     let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
     if !passed(&record.options).is_empty() {
@@ -136,6 +146,14 @@ fn foreign_spec(mut spec: Spec, record: &ContainerRecord, bundle: &Path) -> Spec
         }
     }
     spec
+}
+
+/// Says what runtimes would take from elsewhere where nothing is said, and leaves out what they misread.
+fn settle(process: &mut Process) {
+    process.set_oom_score_adj(process.oom_score_adj().or(Some(OOM_SCORE_ADJ)));
+    // youki 0.7 takes a false that is written out for a true when it chooses the moment of the filter, and then has no
+    // right to load it.
+    process.set_no_new_privileges(process.no_new_privileges().filter(|forbidden| *forbidden));
 }
 
 /// Names the scope that the runtime makes, as runtimes read it. The container is in the scope itself and not in a group
@@ -153,7 +171,7 @@ pub(super) fn explain(failure: Failure) -> Failure {
     if failure.kind() != FailureKind::Runtime {
         return failure;
     }
-    let said = last_words(&failure.message);
+    let (said, cause) = last_words(&failure.message);
     let programme = Path::new(&failure.object).file_name().map(|name| name.to_string_lossy().into_owned());
     let programme = programme.unwrap_or_else(|| failure.object.clone());
     let words = if said.is_empty() { "it did not say why" } else { &said };
@@ -161,38 +179,73 @@ pub(super) fn explain(failure: Failure) -> Failure {
         "create" | "start" | "exec" => kind_of(&said),
         _ => FailureKind::Runtime,
     };
-    let message = format!("{programme} cannot {} the container: {words}", failure.step);
+    // What is wrong with a command needs no more words.
+    let is_told = kind == FailureKind::Runtime && !cause.is_empty();
+    let cause = if is_told { format!(" ({cause})") } else { String::new() };
+    let message = format!("{programme} cannot {} the container: {words}{cause}", failure.step);
     let message = message.replace(" exec the container", " run a process in the container");
     Failure { kind: kind.into(), message, ..failure }
 }
 
-/// A runtime has no other words for it than its text: these are runc's, crun's, youki's and Gantry's.
+/// A runtime has no other words for it than its text: these are runc's, crun's, youki's, runsc's and Gantry's. A missing
+/// working folder is no missing command.
 fn kind_of(said: &str) -> FailureKind {
     let any = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if any(&["executable file", "command", "exec"]) {
+    let is_about_folder = any(&["chdir", "working directory"]);
+    if !is_about_folder && any(&["executable file", "command", "exec", "failed to load /"]) {
         if any(&["not found", "no such file or directory", "No such file or directory"]) {
             return FailureKind::CommandNotFound;
         }
-        if any(&["ermission denied", "xec format error", "is a directory", "Is a directory"]) {
+        let unusable = ["ermission denied", "xec format error", "is a directory", "Is a directory"];
+        let youkis = ["not have correct permissions", "failed to execute workload"];
+        if any(&unusable) || any(&youkis) {
             return FailureKind::CommandNotExecutable;
         }
     }
     FailureKind::Runtime
 }
 
-/// The message of the last error that was logged, else the last line of text.
-fn last_words(said: &str) -> String {
-    #[derive(Deserialize)]
-    struct Line {
-        #[serde(default)]
-        level: String,
-        msg: String,
-    }
-    let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
-    let logged = |line: &str| serde_json::from_str::<Line>(line).ok();
-    let error = lines().filter_map(logged).find(|line| matches!(line.level.as_str(), "error" | "fatal"));
-    let words = error.or_else(|| lines().find_map(logged)).map(|line| line.msg);
-    words.or_else(|| lines().next().map(str::to_owned)).unwrap_or_default().trim().replace('\n', " ")
+/// An entry of a runtime's log. youki writes `message`, and beside it what the system said.
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    level: String,
+    #[serde(alias = "message")]
+    msg: String,
+    #[serde(default, alias = "err", alias = "e")]
+    error: String,
+}
+
+/// What youki wraps its failures in. It tells nothing, and "command" would make a missing command of any missing file.
+const WRAPPINGS: [&str; 3] = [
+    "error in executing command: ",
+    "failed to create container: ",
+    "exec process failed with error error in executing process : ",
+];
+
+/// The message of the last error that was logged, else the last line of text; and the first error, from which the others
+/// follow: youki and runsc log each step of the way back.
+fn last_words(said: &str) -> (String, String) {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Not an entry a line: runsc writes no line ends.
+    let entries = |line| serde_json::Deserializer::from_str(line).into_iter::<Entry>().map_while(Result::ok);
+    let logged: Vec<Entry> = lines().flat_map(entries).collect();
+    let is_error =
+        |entry: &&Entry| ["error", "fatal"].iter().any(|level| entry.level.eq_ignore_ascii_case(level));
+    let last = logged.iter().rfind(is_error).or_else(|| logged.last());
+    let words = last.map_or_else(|| lines().next_back().unwrap_or_default(), |entry| unwrapped(&entry.msg));
+    let cause = logged.iter().find(is_error).map_or_else(String::new, |first| match &*first.error {
+        error if unwrapped(&first.msg) == words => error.to_owned(),
+        "" => first.msg.clone(),
+        error => format!("{}: {error}", first.msg),
+    });
+    (words.replace('\n', " "), cause.replace('\n', " "))
+}
+
+/// A message without what youki puts around it.
+fn unwrapped(message: &str) -> &str {
+    let bare = WRAPPINGS.iter().fold(message, |rest, wrapping| rest.strip_prefix(wrapping).unwrap_or(rest));
+    bare.trim_matches(|c: char| c.is_whitespace() || c == '\0')
 }
 
 #[cfg(test)]
@@ -226,12 +279,37 @@ mod tests {
     }
 
     #[test]
+    fn of_a_chain_of_errors_the_last_is_told_without_its_wrapping_and_with_the_first() {
+        let said = concat!(
+            "{\"level\":\"ERROR\",\"message\":\"failed to chdir\",\"e\":\"ENOENT\",\"target\":\"init\"}\n",
+            "{\"level\":\"ERROR\",\"message\":\"failed to wait for init ready\",\"target\":\"main\"}\n",
+            "{\"level\":\"ERROR\",\"message\":\"error in executing command: failed to create container: exec process ",
+            "failed with error error in executing process : failed to unix syscall\",\"target\":\"youki\"}\n",
+            "Error: failed to create container\n\nCaused by:\n    0: exec process failed\n"
+        );
+        let wanted = "crun cannot create the container: failed to unix syscall (failed to chdir: ENOENT)";
+        assert_eq!(explained("create", said), (FailureKind::Runtime, wanted.into()));
+        let said = concat!(
+            "{\"msg\":\"mounting /a: is a directory\",\"level\":\"error\"}",
+            "{\"msg\":\"cannot create sandbox: EOF\",\"level\":\"error\"}"
+        );
+        let wanted =
+            "crun cannot create the container: cannot create sandbox: EOF (mounting /a: is a directory)";
+        assert_eq!(explained("create", said).1, wanted);
+        let missing_file = "{\"level\":\"ERROR\",\"message\":\"error in executing command: /a: No such file or directory\"}\n";
+        assert_eq!(explained("create", missing_file).0, FailureKind::Runtime);
+    }
+
+    #[test]
     fn a_missing_command_and_an_unusable_one_are_known_by_every_runtimes_words() {
         let missing = [
             "executable file `nope` not found in $PATH: No such file or directory",
             "runc create failed: unable to start container process: exec: \"nope\": executable file not found in $PATH",
             "cannot run the command \"nope\": No such file or directory (os error 2)",
             "open executable: No such file or directory",
+            "executable 'nope' not found in $PATH",
+            "starting sandbox: error finding executable \"nope\" in PATH [/bin]: no such file or directory",
+            "starting sandbox: creating process: failed to load /nope: no such file or directory",
         ];
         for said in missing {
             assert_eq!(explained("create", said).0, FailureKind::CommandNotFound, "{said}");
@@ -240,12 +318,20 @@ mod tests {
             "open executable: Permission denied",
             "runc create failed: unable to start container process: exec: \"/etc/passwd\": permission denied",
             "exec /x: Exec format error",
+            "executable '/etc/passwd' at path '\"/etc/passwd\"' does not have correct permissions",
+            "failed to execute workload\0",
+            "starting sandbox: creating process: failed to load /etc/passwd: permission denied",
         ];
         for said in unusable {
             assert_eq!(explained("exec", said).0, FailureKind::CommandNotExecutable, "{said}");
         }
-        let mount = "mount `/a` to `b`: No such file or directory";
-        assert_eq!(explained("create", mount).0, FailureKind::Runtime);
+        for said in [
+            "mount `/a` to `b`: No such file or directory",
+            "exec failed: unable to start container process: chdir to cwd (\"/x\") failed: no such file or directory",
+            "executing command \"a\" in sandbox: failed to find initial working directory \"/x\": no such file or directory",
+        ] {
+            assert_eq!(explained("create", said).0, FailureKind::Runtime, "{said}");
+        }
         assert_eq!(explained("kill", missing[0]).0, FailureKind::Runtime);
     }
 

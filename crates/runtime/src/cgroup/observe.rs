@@ -63,11 +63,18 @@ impl Cgroup {
         Ok(None)
     }
 
-    /// Every process in it, at this moment.
+    /// Every process in it, at this moment. Beside version 1 the folder of version 2 is empty where another runtime, one
+    /// that knows only version 1 on such machines, made the container: then a folder of version 1 has them.
     pub fn processes(&self) -> Result<Vec<Pid>, CgroupError> {
-        let place =
-            self.places.iter().find(|place| place.role == Role::Unified).or_else(|| self.places.first());
-        place.map_or_else(|| Ok(Vec::new()), |place| processes_in_tree(&place.folder(&self.path)))
+        let unified = self.places.iter().find(|place| place.role == Role::Unified);
+        let legacy = self.places.iter().find(|place| place.role != Role::Unified);
+        for place in unified.into_iter().chain(legacy) {
+            let processes = processes_in_tree(&place.folder(&self.path))?;
+            if !processes.is_empty() {
+                return Ok(processes);
+            }
+        }
+        Ok(Vec::new())
     }
 }
 
