@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use gantry_tests::programs::installed;
 
 use crate::exec::repeat;
 use crate::floor::{Floor, Library};
 use crate::gantry::{Gantry, Network};
-use crate::peers::{Daemons, OWN, RUN, Runtime, installed};
+use crate::peers::{Daemons, OWN, RUN, Runtime, YOUKI};
 use crate::stats::Samples;
 use crate::table::Table;
 use crate::volatile;
@@ -65,10 +66,10 @@ impl Engines {
         let filter_length = floor.take_filter(gantry.daemon.container_pid(&ids[0])?)?;
         gantry.remove(&ids)?;
         volatile::make(&bench.path(RUN))?;
-        let names = ["crun", "runc"].into_iter().filter(|name| installed(name)).chain([OWN]);
+        let names = ["crun", "runc", YOUKI].into_iter().filter(|name| installed(name).is_some()).chain([OWN]);
         let runtimes = names.map(|name| Runtime::prepare(name, bench)).collect::<Result<Vec<_>>>()?;
         let library = Library::find(bench)?;
-        let daemons = installed("containerd").then(|| Daemons::start(bench)).transpose()?;
+        let daemons = installed("containerd").map(|_| Daemons::start(bench)).transpose()?;
         Ok(Self { floor, gantry, daemons, runtimes, library, filter_length })
     }
 

@@ -7,13 +7,14 @@ use std::process::Command;
 
 use anyhow::Result;
 use gantry_runtime::cgroup::{self, Host};
+use gantry_tests::programs::installed;
 use gantry_tests::wait::{seconds, until_true};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
 use crate::Bench;
 use crate::gantry::{BRIDGE, Network};
-use crate::peers::{RUN, debian, installed, run, unique_name};
+use crate::peers::{RUN, peer, run, unique_name};
 
 /// podman 4.3 asks for the largest limits of open files and processes that it knows, and fails where the machine's root may
 /// not raise its own: the config names smaller ones.
@@ -41,7 +42,7 @@ pub(crate) struct Podman {
 impl Podman {
     /// `None` where it, or what makes its networks, is not installed.
     pub(crate) fn prepare(bench: &Bench) -> Result<Option<Self>> {
-        if !installed("podman") || !Path::new(NETAVARK).exists() {
+        if installed("podman").is_none() || !Path::new(NETAVARK).exists() {
             return Ok(None);
         }
         let folder = bench.path("podman");
@@ -84,7 +85,7 @@ impl Podman {
     }
 
     fn command(&self) -> Command {
-        let mut command = debian("podman");
+        let mut command = peer("podman");
         command.env("CONTAINERS_CONF", self.folder.join("containers.conf"));
         command.arg("--root").arg(self.folder.join("root")).arg("--runroot").arg(self.run.join("root"));
         command.arg("--tmpdir").arg(self.run.join("tmp"));

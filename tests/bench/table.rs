@@ -6,11 +6,12 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::Result;
+use gantry_tests::programs::installed;
 
 use crate::engines::Latency;
 use crate::memory::{CONTAINERS, Memory};
 use crate::network::Addition;
-use crate::peers::{installed, version};
+use crate::peers::{YOUKI, YOUKI_WAKE_EVERY, version};
 use crate::pull::Pull;
 use crate::runtimes::Phases;
 use crate::stats::Samples;
@@ -29,8 +30,9 @@ impl Table {
         let cpus = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
         let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output()?;
         let unified = gantry_tests::cgroup::is_unified()?;
-        let peers =
-            ["crun", "runc", "containerd", "dockerd", "podman"].into_iter().filter(|peer| installed(peer));
+        let peers = ["crun", "runc", YOUKI, "containerd", "dockerd", "podman"]
+            .into_iter()
+            .filter(|peer| installed(peer).is_some());
         let peers: Vec<String> = peers.map(version).collect();
         table.line("# Benchmarks\n");
         table.line("Written by `tests/bench/run`, which measures Gantry, the floor and the peers in one run, in turn. The floor");
@@ -68,6 +70,13 @@ impl Table {
             "Gantry's filter has {filter_length} instructions; the floor installs the same one.\n"
         ));
         self.ratios(rows);
+        if rows.iter().any(|row| row.name.contains(YOUKI)) {
+            self.line(&format!(
+                "\n`{YOUKI} run` misses the end of a container that was quicker than it, and would wait for ever; it is woken every {} ms,",
+                YOUKI_WAKE_EVERY.as_millis()
+            ));
+            self.line("here and where eight run at once.");
+        }
         self.line("\nGoals: gRPC at most 2.5 x floor, and not slower than `crun run`; `gantry run --rm` at most 5 ms more than gRPC;");
         self.line("the library at most 1.25 x floor; `gantry-runtime run` at most 0.8 x `crun run`; 60 layers in a user namespace at");
         self.line("most 1.5 x one.\n");

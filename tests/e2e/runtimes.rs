@@ -375,7 +375,8 @@ fn one_is_configured_and_the_default(world: &World) -> Result<()> {
 }
 
 fn youki_is_among_them(world: &World) -> Result<()> {
-    optional(world, "youki", "cargo install youki, with libseccomp-dev", |id| format!("{id}/state.json"))
+    let how = "cargo install youki --features v1,v2,systemd,seccomp, with libseccomp-dev";
+    optional(world, "youki", how, |id| format!("{id}/state.json"))
 }
 
 fn runsc_is_among_them(world: &World) -> Result<()> {
