@@ -57,6 +57,18 @@ fn torn_snapshots_do_not_matter_after_an_unclean_stop() {
 }
 
 #[test]
+fn a_copy_that_cannot_be_made_keeps_no_database_from_opening() {
+    let (parent, folder) = filled();
+    let copy = parent.path().join("copy");
+    let store = open(&folder).expect("it opens");
+    as_a_kill_leaves_it(&folder, &copy);
+    drop(store);
+    // In the way of the folder with the copy, as a full disk is.
+    std::fs::write(copy.join("sled.before"), "").expect("it is writable");
+    assert_eq!(open(&copy).expect("it opens").count(&PLAIN), 500);
+}
+
+#[test]
 fn a_snapshot_torn_after_a_clean_stop_is_no_panic_and_the_next_open_works() {
     let (_parent, folder) = filled();
     open(&folder).expect("it opens").close().expect("it closes");

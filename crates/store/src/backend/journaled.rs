@@ -48,7 +48,12 @@ impl Journaled {
     /// round: the log alone is whole only if no open before has zeroed what the snapshot said is not needed. `fsyncs`
     /// counts the syncs that answers wait for.
     pub fn open(folder: &Path, clean: bool, fsyncs: Arc<AtomicU64>) -> Result<Self, BackendError> {
-        let before = if clean { None } else { Before::of(folder)? };
+        // A disk that is too full for a copy does not keep a database from opening that has no need of one.
+        let no_copy = |reason| {
+            tracing::warn!(error = %reason, "the database is opened without a copy of it");
+            None
+        };
+        let before = if clean { None } else { Before::of(folder).unwrap_or_else(no_copy) };
         let with_snapshot = Self::open_as_it_is(folder, Arc::clone(&fsyncs));
         let (first, before) = match (with_snapshot, before) {
             (Err(first), Some(before)) if before.has_snapshots() => (first, before),
